@@ -1,0 +1,87 @@
+/* Running a model: a plan decided once and frozen, and runs over it. */
+#ifndef FEWBIT_RUN_H
+#define FEWBIT_RUN_H
+
+#include "fewbit/fewbit.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct fb_plan fb_plan;
+typedef struct fb_run fb_run;
+
+/* Instruction sets that kernels may use, as bits. */
+enum { FB_CPU_AVX2 = 1u << 0, FB_CPU_NEON = 1u << 1, FB_CPU_ALL = 0xffffffffu };
+
+/* What this CPU and operating system can use, less what FEWBIT_CPU in the environment forbids. */
+FB_API uint32_t fb_cpu_usable(void);
+/* Parses "ref", "avx2", "neon", "all" or a comma-separated list into a mask. */
+FB_API fb_status fb_cpu_parse(const char *text, uint32_t *mask);
+
+typedef struct fb_plan_options {
+    uint32_t batch;    /* >= 1 */
+    uint32_t cpu;      /* mask; 0 = reference kernels only */
+    bool keep_all;     /* no tensor shares memory with another, so that every one can be read after
+                          a run (fb_run_tensor); costs memory */
+} fb_plan_options;
+
+FB_API void fb_plan_options_default(fb_plan_options *options); /* batch 1, all usable, false */
+
+/* Chooses kernels, packs weights, lays out memory. `model` must outlive the plan. */
+FB_API fb_status fb_plan_create(const fb_model *model, const fb_plan_options *options,
+                                fb_plan **out);
+FB_API void fb_plan_destroy(fb_plan **plan);
+FB_API uint64_t fb_plan_workspace_bytes(const fb_plan *plan); /* activations, one run */
+FB_API uint64_t fb_plan_packed_bytes(const fb_plan *plan);    /* weights as packed for kernels */
+
+typedef struct fb_step_info {
+    const char *name;   /* of the layer */
+    const char *op;
+    const char *kernel; /* symbol that runs it, or "alias" where nothing has to be done */
+    uint64_t macs;      /* for the plan's whole batch */
+    int32_t out;        /* tensor index of its first output, -1 if it has none in the model */
+} fb_step_info;
+
+FB_API uint32_t fb_plan_n_steps(const fb_plan *plan);
+FB_API fb_status fb_plan_step(const fb_plan *plan, uint32_t i, fb_step_info *info);
+
+/* A workspace and its threads. Several runs may share a plan; one run serves one caller at a time.
+ * n_threads 0 = all cores. */
+FB_API fb_status fb_run_create(const fb_plan *plan, uint32_t n_threads, fb_run **out);
+FB_API void fb_run_destroy(fb_run **run);
+
+/* Buffers of the i-th input and output: row-major, dtype and shape as fb_run_tensor reports. Valid
+ * for the life of the run; outputs are overwritten by the next fb_run_execute. NULL out of range. */
+FB_API void *fb_run_input(fb_run *run, uint32_t i, size_t *bytes);
+FB_API const void *fb_run_output(const fb_run *run, uint32_t i, size_t *bytes);
+
+/* One inference. Allocates nothing. */
+FB_API fb_status fb_run_execute(fb_run *run);
+
+/* One tensor after (or, from a tap, during) a run, by model tensor index. A tensor that a fusion
+ * removed or whose memory was reused gives FB_E_ARG. */
+typedef struct fb_view {
+    const void *data;
+    fb_dtype dtype;             /* of the stored elements: u8 for an 8-bit affine activation */
+    uint32_t rank;
+    int64_t dims[FB_MAX_RANK];  /* concrete */
+    size_t n_elems;
+    float scale;                /* value = scale * (stored - zero) for quantised tensors, */
+    int32_t zero;               /*   else 1 and 0 */
+} fb_view;
+FB_API fb_status fb_run_tensor(const fb_run *run, int32_t tensor, fb_view *view);
+
+/* Called after each step of fb_run_execute, on the calling thread; returning anything but FB_OK
+ * ends the run with that status. NULL removes it. */
+typedef fb_status (*fb_tap)(void *user, const fb_run *run, uint32_t step);
+FB_API void fb_run_set_tap(fb_run *run, fb_tap tap, void *user);
+
+/* Nanoseconds of each step of the last run, when `times` [fb_plan_n_steps] was set before it; NULL
+ * stops the measuring. Borrowed. */
+FB_API void fb_run_set_times(fb_run *run, uint64_t *times);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
