@@ -1,0 +1,10 @@
+/* What the processor and the operating system let us use. The only code that asks the CPU. */
+#ifndef FB_BASE_CPU_H
+#define FB_BASE_CPU_H
+
+#include "fewbit/run.h"
+
+uint32_t fb_cpu_detect(void);                       /* before FEWBIT_CPU's mask */
+const char *fb_cpu_name(uint32_t bit);              /* "avx2" for FB_CPU_AVX2; "ref" for 0 */
+
+#endif

@@ -1,0 +1,65 @@
+/* How the numbers of a tensor are written. A method chooses encodings; kernels read them.
+ *
+ * To add an encoding: a line in fb_enc_kind, its parameters in fb_encoding, one file
+ * model/encoding_<name>.c with an fb_encoding_def, a row in encoding.c, a paragraph in
+ * docs/FORMAT.md. Everything else (file, inspect, decode) goes through fb_encoding_def.
+ *
+ * plain   elements of the tensor's dtype, row-major: f32 weights, integer constants.
+ * affine  value = scale * (q - zero), q an integer of `bits` bits. Stored packed, least significant
+ *         bit first, in row-major order without padding between rows; signed q as two's complement
+ *         of `bits` bits. 8- and 16-bit q are therefore plain (little-endian) arrays.
+ */
+#ifndef FB_MODEL_ENCODING_H
+#define FB_MODEL_ENCODING_H
+
+#include "fewbit/model.h"
+
+typedef enum fb_enc_kind {
+    FB_ENC_PLAIN = 0,
+    FB_ENC_AFFINE = 1,
+    FB_ENC_COUNT
+} fb_enc_kind;
+
+typedef struct fb_encoding {
+    fb_enc_kind kind;
+    /* affine: */
+    uint8_t bits;      /* 1..16 */
+    bool is_signed;    /* q in [-2^(bits-1), 2^(bits-1) - 1], else [0, 2^bits - 1] */
+    bool pow2;         /* every scale is a power of two (fixed point) */
+    int8_t axis;       /* -1: one scale for the tensor; else one per index of this axis */
+    uint32_t group;    /* 0, or (axis >= 0): the elements that follow within one index of `axis`, in
+                          row-major order, are cut into groups of so many, each with its own scale;
+                          the last group may be short */
+    uint32_t n_scales; /* 1, or dims[axis], or dims[axis] * groups */
+    float *scale;      /* [n_scales], finite, > 0 */
+    int32_t *zero;     /* [n_scales] within q's range, or NULL when all are 0 */
+} fb_encoding;
+
+struct fb_tensor;
+
+typedef struct fb_encoding_def {
+    const char *name;
+    /* Bytes of a payload for n elements; FB_E_LIMIT on overflow. */
+    fb_status (*payload_bytes)(const struct fb_tensor *t, size_t n_elems, size_t *bytes);
+    /* Checks parameters against the tensor's dims (n_scales, ranges, finiteness). */
+    fb_status (*validate)(const struct fb_tensor *t);
+    /* Decodes elements [first, first + n) of a constant to f32. The reference of every kernel that
+     * decodes in registers. */
+    void (*decode)(const struct fb_tensor *t, size_t first, size_t n, float *out);
+    /* Short text such as "affine8u per-channel". */
+    void (*describe)(const struct fb_tensor *t, char *text, size_t cap);
+} fb_encoding_def;
+
+const fb_encoding_def *fb_encoding_get(fb_enc_kind kind); /* NULL out of range */
+
+/* Index into scale[] and zero[] of element `i` (row-major) of an affine tensor. */
+uint32_t fb_affine_scale_index(const struct fb_tensor *t, size_t i);
+
+/* Packed integers of any width: element i of a packed array, and its writer (the bits of element i
+ * must be zero before). */
+int32_t fb_packed_get(const uint8_t *data, size_t i, unsigned bits, bool is_signed);
+void fb_packed_put(uint8_t *data, size_t i, unsigned bits, int32_t q);
+/* Bytes of n packed elements; false on overflow. */
+bool fb_packed_bytes(size_t n, unsigned bits, size_t *bytes);
+
+#endif
