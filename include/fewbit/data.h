@@ -2,7 +2,7 @@
 #ifndef FEWBIT_DATA_H
 #define FEWBIT_DATA_H
 
-#include "fewbit/fewbit.h"
+#include "fewbit/model.h"
 
 #ifdef __cplusplus
 extern "C" {

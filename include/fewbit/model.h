@@ -2,7 +2,7 @@
 #ifndef FEWBIT_MODEL_H
 #define FEWBIT_MODEL_H
 
-#include "fewbit/fewbit.h"
+#include "fewbit/status.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -2,7 +2,7 @@
 #ifndef FEWBIT_ONNX_H
 #define FEWBIT_ONNX_H
 
-#include "fewbit/fewbit.h"
+#include "fewbit/model.h"
 
 #ifdef __cplusplus
 extern "C" {

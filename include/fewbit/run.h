@@ -2,7 +2,7 @@
 #ifndef FEWBIT_RUN_H
 #define FEWBIT_RUN_H
 
-#include "fewbit/fewbit.h"
+#include "fewbit/model.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -12,7 +12,9 @@ typedef struct fb_plan fb_plan;
 typedef struct fb_run fb_run;
 
 /* Instruction sets that kernels may use, as bits. */
-enum { FB_CPU_AVX2 = 1u << 0, FB_CPU_NEON = 1u << 1, FB_CPU_ALL = 0xffffffffu };
+#define FB_CPU_AVX2 1u /* with FMA */
+#define FB_CPU_NEON 2u
+#define FB_CPU_ALL  0xffffffffu
 
 /* What this CPU and operating system can use, less what FEWBIT_CPU in the environment forbids. */
 FB_API uint32_t fb_cpu_usable(void);
