@@ -82,7 +82,9 @@ typedef struct fb_tensor_info {
     uint32_t rank;
     int64_t dims[FB_MAX_RANK]; /* slowest first; -k stands for k times the batch size */
     bool is_const;
-    const char *encoding;      /* "f32", "affine8u", "affine4 per-channel", ... */
+    bool source_nchw;          /* an input that the source file held channels first */
+    const char *encoding;      /* "f32", "affine8u", "affine4 per-channel", ...; valid until the
+                                  next call on this thread */
     uint64_t stored_bytes;     /* of a constant: payload plus its scales, as in the file */
 } fb_tensor_info;
 
