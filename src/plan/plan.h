@@ -6,7 +6,7 @@
  *   1. every activation that the node reads or writes is plain       -> the operator's row in
  *      ops_f32.inc prepares one step (it also serves plain integer tensors);
  *   2. some activation is encoded (affine)  -> the operator's row in ops_q.inc is asked; it may
- *      decline by leaving step->run NULL;
+ *      decline by leaving step->kernel NULL;
  *   3. it declined or has no row -> convert steps decode the inputs into f32 temporaries, the f32
  *      step runs, a convert step encodes the output. (The fused form is a matter of speed only.)
  */

@@ -1,0 +1,186 @@
+/* The executor: walks the frozen plan. It allocates nothing, prints nothing, decides nothing. */
+#include "fewbit/run.h"
+
+#include "base/size.h"
+#include "base/threads.h"
+#include "plan/plan.h"
+
+#include <string.h>
+#include <time.h>
+
+struct fb_run {
+    const fb_plan *plan;
+    fb_pool *pool;
+    char *arena;
+    char *scratch;        /* plan->scratch_bytes for each worker */
+    const void **in;      /* pointers of the step at hand */
+    void **out;
+    int32_t at;           /* step that ran last; n_steps after a whole run, -1 before the first */
+    fb_tap tap;
+    void *tap_user;
+    uint64_t *times;
+};
+
+static void *slot_data(const fb_run *run, int32_t slot)
+{
+    if (slot < 0)
+        return NULL;
+    const fb_slot *s = &run->plan->slots[slot];
+    if (s->place == FB_PLACE_CONST)
+        return (void *)(uintptr_t)s->data; /* steps never write their inputs */
+    return s->place == FB_PLACE_ARENA ? run->arena + s->offset : NULL;
+}
+
+static fb_status allocate(fb_run *run)
+{
+    const fb_plan *plan = run->plan;
+    size_t most_in = 1, most_out = 1, scratch;
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        if (plan->steps[i].n_in > most_in)
+            most_in = plan->steps[i].n_in;
+        if (plan->steps[i].n_out > most_out)
+            most_out = plan->steps[i].n_out;
+    }
+    if (!fb_size_mul(plan->scratch_bytes, fb_pool_size(run->pool), &scratch))
+        return fb_fail(FB_E_LIMIT, "scratch memory for %u threads is too large",
+                       fb_pool_size(run->pool));
+    run->arena = fb_calloc(1, plan->arena_bytes);
+    run->scratch = fb_alloc(scratch);
+    run->in = fb_calloc(most_in, sizeof *run->in);
+    run->out = fb_calloc(most_out, sizeof *run->out);
+    if (!run->arena || !run->scratch || !run->in || !run->out)
+        return fb_fail(FB_E_MEMORY, "no memory for a run (%zu bytes of activations, %zu of scratch)",
+                       plan->arena_bytes, scratch);
+    return FB_OK;
+}
+
+fb_status fb_run_create(const fb_plan *plan, uint32_t n_threads, fb_run **out)
+{
+    *out = NULL;
+    fb_run *run = fb_calloc(1, sizeof *run);
+    if (!run)
+        return fb_fail(FB_E_MEMORY, "no memory for a run");
+    run->plan = plan;
+    run->at = -1;
+    fb_status status;
+    FB_GO(fb_pool_create(n_threads, &run->pool));
+    FB_GO(allocate(run));
+    *out = run;
+    return FB_OK;
+fail:
+    fb_run_destroy(&run);
+    return status;
+}
+
+void fb_run_destroy(fb_run **run)
+{
+    fb_run *r = run ? *run : NULL;
+    if (!r)
+        return;
+    fb_pool_destroy(r->pool);
+    fb_free(r->arena);
+    fb_free(r->scratch);
+    fb_free(r->in);
+    fb_free(r->out);
+    fb_free(r);
+    *run = NULL;
+}
+
+void *fb_run_input(fb_run *run, uint32_t i, size_t *bytes)
+{
+    int32_t slot = fb_model_input(run->plan->model, i);
+    if (bytes)
+        *bytes = slot >= 0 ? run->plan->slots[slot].bytes : 0;
+    return slot_data(run, slot);
+}
+
+const void *fb_run_output(const fb_run *run, uint32_t i, size_t *bytes)
+{
+    int32_t slot = fb_model_output(run->plan->model, i);
+    if (bytes)
+        *bytes = slot >= 0 ? run->plan->slots[slot].bytes : 0;
+    return slot_data(run, slot);
+}
+
+typedef struct job {
+    fb_run *run;
+    const fb_step *step;
+} job;
+
+static void run_tile(void *ctx, uint32_t i, uint32_t worker)
+{
+    const job *j = ctx;
+    fb_run *run = j->run;
+    fb_tile tile = {.step = j->step,
+                    .in = run->in,
+                    .out = run->out,
+                    .scratch = run->scratch + (size_t)worker * run->plan->scratch_bytes,
+                    .index = i};
+    j->step->run(&tile);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+fb_status fb_run_execute(fb_run *run)
+{
+    const fb_plan *plan = run->plan;
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        const fb_step *step = &plan->steps[i];
+        uint64_t start = run->times ? now_ns() : 0;
+        if (step->run) {
+            for (uint32_t k = 0; k < step->n_in; k++)
+                run->in[k] = slot_data(run, step->in[k]);
+            for (uint32_t k = 0; k < step->n_out; k++)
+                run->out[k] = slot_data(run, step->out[k]);
+            job j = {run, step};
+            fb_pool_run(run->pool, step->n_tiles, run_tile, &j);
+        }
+        if (run->times)
+            run->times[i] = now_ns() - start;
+        run->at = (int32_t)i;
+        if (run->tap)
+            FB_TRY(run->tap(run->tap_user, run, (uint32_t)i));
+    }
+    run->at = (int32_t)plan->n_steps;
+    return FB_OK;
+}
+
+fb_status fb_run_tensor(const fb_run *run, int32_t tensor, fb_view *view)
+{
+    const fb_plan *plan = run->plan;
+    if (tensor < 0 || (size_t)tensor >= plan->model->n_tensors)
+        return fb_fail(FB_E_ARG, "tensor %d of %zu does not exist", tensor, plan->model->n_tensors);
+    const fb_slot *s = &plan->slots[tensor];
+    bool alive = s->place == FB_PLACE_CONST ||
+                 (s->place == FB_PLACE_ARENA && s->first_step <= run->at && run->at <= s->last_step);
+    if (!alive)
+        return fb_fail(FB_E_ARG, "tensor '%s' is not in memory at this point of the run",
+                       s->tensor->name);
+    *view = (fb_view){.data = slot_data(run, tensor),
+                      .dtype = s->shape.dtype,
+                      .rank = (uint32_t)s->shape.rank,
+                      .n_elems = s->elems,
+                      .scale = 1};
+    memcpy(view->dims, s->shape.dims, sizeof view->dims);
+    if (s->enc->kind == FB_ENC_AFFINE && s->place != FB_PLACE_CONST) {
+        view->scale = s->enc->scale[0];
+        view->zero = s->enc->zero ? s->enc->zero[0] : 0;
+    }
+    return FB_OK;
+}
+
+void fb_run_set_tap(fb_run *run, fb_tap tap, void *user)
+{
+    run->tap = tap;
+    run->tap_user = user;
+}
+
+void fb_run_set_times(fb_run *run, uint64_t *times)
+{
+    run->times = times;
+}
