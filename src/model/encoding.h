@@ -7,7 +7,9 @@
  * plain   elements of the tensor's dtype, row-major: f32 weights, integer constants.
  * affine  value = scale * (q - zero), q an integer of `bits` bits. Stored packed, least significant
  *         bit first, in row-major order without padding between rows; signed q as two's complement
- *         of `bits` bits. 8- and 16-bit q are therefore plain (little-endian) arrays.
+ *         of `bits` bits. 8- and 16-bit q are therefore plain (little-endian) arrays. The bits
+ *         beyond the last element are 0. That is how constants are stored; an activation while
+ *         running is never packed: one byte (bits <= 8) or two for each element.
  */
 #ifndef FB_MODEL_ENCODING_H
 #define FB_MODEL_ENCODING_H
@@ -29,7 +31,8 @@ typedef struct fb_encoding {
     int8_t axis;       /* -1: one scale for the tensor; else one per index of this axis */
     uint32_t group;    /* 0, or (axis >= 0): the elements that follow within one index of `axis`, in
                           row-major order, are cut into groups of so many, each with its own scale;
-                          the last group may be short */
+                          the last group of each index may be short. Where `axis` is not the first,
+                          those elements do not lie side by side, but are still counted in order */
     uint32_t n_scales; /* 1, or dims[axis], or dims[axis] * groups */
     float *scale;      /* [n_scales], finite, > 0 */
     int32_t *zero;     /* [n_scales] within q's range, or NULL when all are 0 */
@@ -39,14 +42,15 @@ struct fb_tensor;
 
 typedef struct fb_encoding_def {
     const char *name;
-    /* Bytes of a payload for n elements; FB_E_LIMIT on overflow. */
+    /* Bytes of a payload for n elements; FB_E_LIMIT on overflow. Parameters must be valid. */
     fb_status (*payload_bytes)(const struct fb_tensor *t, size_t n_elems, size_t *bytes);
-    /* Checks parameters against the tensor's dims (n_scales, ranges, finiteness). */
+    /* Checks parameters against the tensor's dtype and dims (n_scales, ranges, finiteness). The dims
+     * must be within the limits. Sentences do not name the tensor: the caller does. */
     fb_status (*validate)(const struct fb_tensor *t);
     /* Decodes elements [first, first + n) of a constant to f32. The reference of every kernel that
      * decodes in registers. */
     void (*decode)(const struct fb_tensor *t, size_t first, size_t n, float *out);
-    /* Short text such as "affine8u per-channel". */
+    /* Short text: "f32", "affine8u", "affine4 per-channel", "affine4 per-group-64 pow2". */
     void (*describe)(const struct fb_tensor *t, char *text, size_t cap);
 } fb_encoding_def;
 
@@ -55,8 +59,8 @@ const fb_encoding_def *fb_encoding_get(fb_enc_kind kind); /* NULL out of range *
 /* Index into scale[] and zero[] of element `i` (row-major) of an affine tensor. */
 uint32_t fb_affine_scale_index(const struct fb_tensor *t, size_t i);
 
-/* Packed integers of any width: element i of a packed array, and its writer (the bits of element i
- * must be zero before). */
+/* Packed integers of 1 to 16 bits: element i of a packed array, and its writer (the bits of element i
+ * must be zero before; higher bits of q are dropped). Neither touches a byte without bits of i. */
 int32_t fb_packed_get(const uint8_t *data, size_t i, unsigned bits, bool is_signed);
 void fb_packed_put(uint8_t *data, size_t i, unsigned bits, int32_t q);
 /* Bytes of n packed elements; false on overflow. */
