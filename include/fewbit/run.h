@@ -21,6 +21,16 @@ FB_API uint32_t fb_cpu_usable(void);
 /* Parses "ref", "avx2", "neon", "all" or a comma-separated list into a mask. */
 FB_API fb_status fb_cpu_parse(const char *text, uint32_t *mask);
 
+/* The kernels in this binary, family by family, reference first. */
+typedef struct fb_kernel_info {
+    const char *name;
+    const char *family;
+    uint32_t cpu; /* FB_CPU_... bits it needs; 0 = reference */
+} fb_kernel_info;
+FB_API uint32_t fb_n_kernels(void);
+FB_API fb_status fb_kernel(uint32_t i, fb_kernel_info *info);
+FB_API const char *fb_cpu_name(uint32_t bit); /* "ref" for 0, "avx2", "neon"; "?" else */
+
 typedef struct fb_plan_options {
     uint32_t batch;    /* >= 1 */
     uint32_t cpu;      /* mask; 0 = reference kernels only */

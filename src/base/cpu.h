@@ -4,7 +4,6 @@
 
 #include "fewbit/run.h"
 
-uint32_t fb_cpu_detect(void);                       /* before FEWBIT_CPU's mask */
-const char *fb_cpu_name(uint32_t bit);              /* "avx2" for FB_CPU_AVX2; "ref" for 0 */
+uint32_t fb_cpu_detect(void); /* before FEWBIT_CPU's mask */
 
 #endif
