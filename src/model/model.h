@@ -8,7 +8,11 @@
  *  3. shapes of node outputs are those that fb_shape_infer gives.
  *  4. a constant has a payload of exactly fb_tensor_payload_bytes; others have none.
  *  5. an activation whose encoding is not plain holds f32 values (dtype F32) stored in that
- *     encoding; its scale list is set.
+ *     encoding, with one scale for the tensor.
+ *  6. model inputs are not constants; inputs and outputs come once each; there is an output, which
+ *     may be an input or a constant. A node's first output is present.
+ *  7. names, labels and notes are within the limits below; names of tensors that have one and keys of
+ *     notes are unique; preprocessing with a name has usable numbers.
  */
 #ifndef FB_MODEL_MODEL_H
 #define FB_MODEL_MODEL_H
@@ -22,7 +26,9 @@ enum {
     FB_LIMIT_NODES = 100000,
     FB_LIMIT_TENSORS = 400000,
     FB_LIMIT_NAME = 4096,
-    FB_LIMIT_LABELS = 1000000
+    FB_LIMIT_LABELS = 1000000,
+    FB_LIMIT_NOTES = 1000,
+    FB_LIMIT_NOTE = 1 << 20 /* bytes of a note's text */
 };
 #define FB_LIMIT_DIM ((int64_t)1 << 31)   /* largest dim */
 #define FB_LIMIT_ELEMS ((int64_t)1 << 40) /* most elements of a tensor */
