@@ -32,8 +32,9 @@ static inline float fbk_bf16_to_f32(uint16_t h)
     return f;
 }
 
-/* Rounds |v| (finite or infinite) to `man_bits` of mantissa with least exponent `e_min` (that of the
- * smallest normal) and gives it as a multiple of its own quantum through ldexp: exact in double. */
+/* Rounds |v| (finite or infinite) to `man_bits` of mantissa with least exponent `e_min` (that of
+ * the smallest normal) and gives it as a multiple of its own quantum through ldexp: exact in
+ * double. */
 static inline double fbk_round_to(double a, int man_bits, int e_min)
 {
     int e;

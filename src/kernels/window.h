@@ -14,7 +14,7 @@ typedef struct fbk_window {
     int32_t h, w, c;    /* input image; c = input channels */
     int32_t oh, ow, oc; /* output image; oc = c for pools */
     int32_t kh, kw, stride_h, stride_w, dil_h, dil_w, pad_t, pad_l;
-    int32_t groups;     /* divides c and oc; 1 for pools */
+    int32_t groups; /* divides c and oc; 1 for pools */
 } fbk_window;
 
 /* The taps [*first, *end) of one axis that lie inside [0, size) for a window that starts at `at`

@@ -7,8 +7,8 @@
  *     guard_free(&x);                                 checks the slack bytes, if any
  *
  * Run each case on both sides. With GUARD_END and a size that is no multiple of `align`, up to
- * align - 1 slack bytes lie between the end and the page; they hold a pattern that guard_free checks
- * (so writes are caught there too, reads are not: pass the element size as `align`).
+ * align - 1 slack bytes lie between the end and the page; they hold a pattern that guard_free
+ * checks (so writes are caught there too, reads are not: pass the element size as `align`).
  */
 #ifndef FB_TESTS_GUARD_H
 #define FB_TESTS_GUARD_H
@@ -32,9 +32,9 @@
 typedef enum guard_side { GUARD_START, GUARD_END, GUARD_SIDES } guard_side;
 
 typedef struct guard_buf {
-    uint8_t *p;      /* `bytes` usable bytes */
+    uint8_t *p; /* `bytes` usable bytes */
     size_t bytes;
-    uint8_t *map;    /* the whole mapping, guard pages included */
+    uint8_t *map; /* the whole mapping, guard pages included */
     size_t map_bytes, page;
 } guard_buf;
 
