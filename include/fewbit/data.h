@@ -20,20 +20,23 @@ typedef struct fb_data fb_data;
  *   mnist        -        -        255     .1307               .3081               gray
  *   none         -        -        1       0                   1                   rgb
  *
- *   size=S       S x S, size=H/W is height/width. With a preset that crops (the first three): crop
- * to that, and unless resize= is given, resize the short side to max(H, W) times the preset's
- * resize / crop, rounded (imagenet,size=128 resizes to 146). With one that does not: resize to
- * exactly H x W; but with resize= given, crop to H x W. size=0: no crop; resize stays. resize=S the
- * short side becomes S, the other int(S * long / short), as in torchvision resize=H/W   exactly;
- * aspect not kept.  resize=0: no resize scale=V      > 0 mean=, std=  one value for all channels,
- * or two to four joined by '/', by channel in `order`; those not given are 0 and 1. std > 0. order=
- * rgb, bgr or gray. A preset's own mean and std turn round with rgb <-> bgr; gray wants mean= and
- * std= where the preset has one a colour.
+ *   size=S       S x S; size=H/W is height/width. With a preset that crops (the first three): crop
+ *                to that, and unless resize= is given, resize the short side to max(H, W) times
+ *                the preset's resize / crop, rounded (imagenet,size=128 resizes to 146). With a
+ *                preset that does not crop: resize to exactly H x W; but with resize= given, crop
+ *                to H x W. size=0: no crop; resize stays.
+ *   resize=S     the short side becomes S, the other int(S * long / short), as in torchvision
+ *   resize=H/W   exactly, whatever the aspect; resize=0: no resize
+ *   scale=V      > 0
+ *   mean=, std=  one value for all channels, or two to four joined by '/', by channel in `order`;
+ *                those not given are 0 and 1. std > 0.
+ *   order=       rgb, bgr or gray. A preset's own mean and std turn round with rgb <-> bgr; gray
+ *                wants mean= and std= where the preset has one for each colour.
  *
- * Sides are 0 to 16384, keys come in any order and once each, blanks are not allowed, numbers have
- * a
- * '.' in every locale. "" is the identity with name "" (a model without preprocessing). Anything
- * else fails with FB_E_ARG and *prep untouched. */
+ * The crop is centred; where the image is smaller, zeros surround it. Sides are 0 to 16384, keys
+ * come in any order and once each, blanks are not allowed, the decimal point is '.' in every
+ * locale. "" is the identity with name "" (a model without preprocessing). Anything else fails
+ * with FB_E_ARG and *prep untouched. */
 FB_API fb_status fb_prep_parse(const char *text, fb_prep *prep);
 
 /* The shortest text that fb_prep_parse reads back to the same prep, field by field; at most `cap`
@@ -49,8 +52,8 @@ FB_API void fb_prep_fit(fb_prep *prep, uint32_t height, uint32_t width);
 /* The network input that samples must fill: one sample is [height][width][channels] floats.
  * source_nchw says that arrays stored in files (npy) are [n][channels][height][width]. For an input
  * that is not an image, height = width = 1 and channels = elements (> 4); images are then laid out
- * [c][h][w] if source_nchw, else [h][w][c], and arrays as they are stored. At most 2^28 elements.
- */
+ * [c][h][w] if source_nchw, else [h][w][c], and arrays as they are stored. At most 2^28 elements
+ * a sample. */
 typedef struct fb_sample_shape {
     uint32_t height, width, channels;
     bool source_nchw;
@@ -87,8 +90,8 @@ typedef struct fb_data_options {
  *     network of one or, repeated, of three;
  *   - all other arrays must have the network's elements, in a shape that is its own (dimensions of
  *     1 do not count) or flat, and keep their channels as stored.
- * In the end every value, of images, u8 and floats alike, becomes (v / scale - mean) / std; with the
- * prep of name "" or "none" that is the value itself. Values that are not finite fail.
+ * In the end every value, of images, u8 and floats alike, becomes (v / scale - mean) / std; with
+ * the prep of name "" or "none" that is the value itself. Values that are not finite fail.
  *
  * Fails with FB_E_IO (path and reason) when something cannot be read, which includes any image file
  * that is missing; FB_E_FORMAT, FB_E_UNSUPPORTED, FB_E_LIMIT by content; FB_E_ARG when options and
@@ -112,9 +115,9 @@ FB_API const char *fb_data_fingerprint(const fb_data *data);
  *   x       [max][height][width][channels]
  *   labels  [max], -1 where unknown; may be NULL
  * Samples ahead are decoded on the data set's own threads meanwhile: 32 MiB of them, or two for
- * each thread if that is more. A sample that cannot be read fails when its turn comes, with the name
- * of its file: those before it in the same call are given first, the next call fails with *got = 0,
- * and the call after that goes on behind it. One caller at a time. */
+ * each thread if that is more. A sample that cannot be read fails when its turn comes, with the
+ * name of its file: those before it in the same call are given first, the next call fails with
+ * *got = 0, and the call after that goes on behind it. One caller at a time. */
 FB_API fb_status fb_data_next(fb_data *data, uint32_t max, float *x, int32_t *labels,
                               uint32_t *got);
 FB_API void fb_data_rewind(fb_data *data); /* to the first sample */
