@@ -56,6 +56,9 @@ typedef struct fb_encoding_def {
 
 const fb_encoding_def *fb_encoding_get(fb_enc_kind kind); /* NULL out of range */
 
+/* Number of scales that an affine tensor with these dims, axis and group has; false above 2^32 - 1.
+ * The dims must be within the limits and, with an axis, positive. */
+bool fb_affine_scale_count(const struct fb_tensor *t, uint64_t *n);
 /* Index into scale[] and zero[] of element `i` (row-major) of an affine tensor. */
 uint32_t fb_affine_scale_index(const struct fb_tensor *t, size_t i);
 

@@ -79,6 +79,16 @@ static size_t scale_at(const split *s, size_t i)
     return along * s->groups + within / s->group;
 }
 
+bool fb_affine_scale_count(const fb_tensor *t, uint64_t *n)
+{
+    *n = 1;
+    if (t->enc.axis >= 0) {
+        split s = split_of(t);
+        *n = (uint64_t)s.n_axis * s.groups; /* at most the element count */
+    }
+    return *n <= UINT32_MAX;
+}
+
 uint32_t fb_affine_scale_index(const fb_tensor *t, size_t i)
 {
     if (t->enc.axis < 0)
@@ -136,13 +146,10 @@ static fb_status affine_validate(const fb_tensor *t)
     if (e->axis >= 0 && !t->is_const)
         return fb_fail(FB_E_FORMAT, "an activation has scales along axis %d, must have one scale",
                        e->axis);
-    size_t want = 1;
-    if (e->axis >= 0) {
-        split s = split_of(t);
-        want = s.n_axis * s.groups; /* at most the element count */
-    }
-    if (e->n_scales != want)
-        return fb_fail(FB_E_FORMAT, "%u scales, must be %zu", e->n_scales, want);
+    uint64_t want;
+    if (!fb_affine_scale_count(t, &want) || e->n_scales != want)
+        return fb_fail(FB_E_FORMAT, "%u scales, must be %llu", e->n_scales,
+                       (unsigned long long)want);
     if (!e->scale)
         return fb_fail(FB_E_FORMAT, "the list of %u scales is missing", e->n_scales);
     return validate_lists(e);

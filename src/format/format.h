@@ -1,0 +1,90 @@
+/* The .fewbit container. docs/FORMAT.md is the law; this header holds its constants.
+ *
+ *   header (32 bytes) | section table (24 bytes each) | sections, one after another
+ *
+ * To add something: a field at the end of an attribute (model/attr.c) or a bit that is reserved
+ * needs no new section; data of its own gets a new section, required if a reader that skips it
+ * would get wrong results; another way to store payloads gets a storage number (section_graph.c).
+ */
+#ifndef FB_FORMAT_FORMAT_H
+#define FB_FORMAT_FORMAT_H
+
+#include "format/bytes.h"
+#include "model/model.h"
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "payloads are used as they lie in the file, which is little-endian"
+#endif
+
+/* The first byte is not ASCII, then comes a carriage return, a line feed, a DOS end of file and a
+ * line feed: transfers that mistake the file for text damage one of them (PNG's idea). */
+#define FB_FORMAT_MAGIC                                                                            \
+    "\x89"                                                                                         \
+    "FWB\r\n\x1a\n"
+
+enum {
+    FB_FORMAT_MAJOR = 1, /* another one: readers refuse */
+    FB_FORMAT_MINOR = 0, /* a higher one: readers go on, unknown required parts are refused */
+    FB_FORMAT_HEADER = 32,
+    FB_FORMAT_ENTRY = 24,
+    FB_FORMAT_SECTIONS = 64,     /* most sections */
+    FB_FORMAT_DATA_LOG2 = 6,     /* the DATA section and large payloads start at multiples of 64 */
+    FB_FORMAT_LARGE = 4096,      /* payloads of so many bytes are used in place; smaller ones are
+                                    stored without padding and copied at load */
+    FB_SECTION_REQUIRED = 1 << 0 /* flag: who does not know the section must refuse the file */
+};
+
+#define FB_SECTION_ID(a, b, c, d)                                                                  \
+    ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+
+/* In the order in which they are written. Those without content are left out. */
+typedef enum fb_section {
+    FB_SECTION_GRPH, /* tensors and nodes */
+    FB_SECTION_STRS, /* their names */
+    FB_SECTION_ENCP, /* parameters of encodings */
+    FB_SECTION_PREP, /* preprocessing */
+    FB_SECTION_LABL, /* labels */
+    FB_SECTION_NOTE, /* notes */
+    FB_SECTION_DATA, /* payloads of constants */
+    FB_SECTION_COUNT
+} fb_section;
+
+typedef struct fb_section_def {
+    char name[5];
+    uint32_t id;
+    uint8_t required, align_log2;
+} fb_section_def;
+const fb_section_def *fb_section_get(fb_section section);
+
+/* The file as one block: what fb_model_save writes. Ends with fb_out_free. */
+fb_status fb_format_write(const fb_model *m, fb_out *out);
+
+enum { FB_FORMAT_NO_CHECKSUM = 1 << 0 }; /* for fuzzing: checksums are read, but not compared */
+
+/* A model from a file in memory, 64-byte aligned; large payloads are borrowed from there, and
+ * *in_place says whether any is. Sentences do not name the file. On failure *out is NULL. */
+fb_status fb_format_read(const void *data, size_t bytes, unsigned flags, fb_model **out,
+                         bool *in_place);
+
+/* Where payloads lie within DATA, in tensor order: first the large ones, each at the next multiple
+ * of 64, then the others without gaps. offset[n_tensors] may be NULL. FB_E_LIMIT when the sum does
+ * not fit; data_bytes of all constants must be set. */
+fb_status fb_format_layout(const fb_model *m, uint64_t *offset, uint64_t *bytes);
+
+/* One pair a section: writers cannot fail but for memory, which `out` remembers. Readers fill a
+ * model in the order of fb_section; what they leave to fb_model_validate cannot hurt them. */
+void fb_put_graph(fb_out *out, const fb_model *m);
+fb_status fb_get_graph(fb_in *in, fb_model *m);
+void fb_put_names(fb_out *out, const fb_model *m);
+fb_status fb_get_names(fb_in *in, fb_model *m);
+void fb_put_encodings(fb_out *out, const fb_model *m);
+/* Also sets data_bytes of all constants, whose sum must not exceed the bytes of DATA. */
+fb_status fb_get_encodings(fb_in *in, fb_model *m, uint64_t data_section_bytes);
+void fb_put_prep(fb_out *out, const fb_model *m);
+fb_status fb_get_prep(fb_in *in, fb_model *m);
+void fb_put_labels(fb_out *out, const fb_model *m);
+fb_status fb_get_labels(fb_in *in, fb_model *m);
+void fb_put_notes(fb_out *out, const fb_model *m);
+fb_status fb_get_notes(fb_in *in, fb_model *m);
+
+#endif

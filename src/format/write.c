@@ -1,0 +1,251 @@
+/* Writing a .fewbit file. One routine emits it, to a stream, to memory or to a counter, so that the
+ * predicted size cannot differ from the written one. */
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/size.h"
+#include "format/format.h"
+
+#include <string.h>
+
+static const fb_section_def sections[FB_SECTION_COUNT] = {
+    [FB_SECTION_GRPH] = {"GRPH", FB_SECTION_ID('G', 'R', 'P', 'H'), FB_SECTION_REQUIRED, 0},
+    [FB_SECTION_STRS] = {"STRS", FB_SECTION_ID('S', 'T', 'R', 'S'), FB_SECTION_REQUIRED, 0},
+    [FB_SECTION_ENCP] = {"ENCP", FB_SECTION_ID('E', 'N', 'C', 'P'), FB_SECTION_REQUIRED, 0},
+    [FB_SECTION_PREP] = {"PREP", FB_SECTION_ID('P', 'R', 'E', 'P'), 0, 0},
+    [FB_SECTION_LABL] = {"LABL", FB_SECTION_ID('L', 'A', 'B', 'L'), 0, 0},
+    [FB_SECTION_NOTE] = {"NOTE", FB_SECTION_ID('N', 'O', 'T', 'E'), 0, 0},
+    [FB_SECTION_DATA] = {"DATA", FB_SECTION_ID('D', 'A', 'T', 'A'), FB_SECTION_REQUIRED,
+                         FB_FORMAT_DATA_LOG2},
+};
+
+const fb_section_def *fb_section_get(fb_section section)
+{
+    return &sections[section];
+}
+
+/* ---- where bytes go ------------------------------------------------------------------------- */
+
+/* Counts always; writes where a target is set; hashes between start and end of a section. */
+typedef struct sink {
+    uint64_t n;
+    FILE *stream;
+    fb_out *memory;
+    fb_hash *hash;
+    bool failed; /* the stream refused: its owner finds out why */
+} sink;
+
+static void emit(sink *s, const void *data, size_t bytes)
+{
+    s->n += bytes;
+    if (s->hash)
+        fb_hash_add(s->hash, data, bytes);
+    if (s->memory)
+        fb_out_bytes(s->memory, data, bytes);
+    if (s->stream && !s->failed && bytes > 0)
+        s->failed = fwrite(data, 1, bytes, s->stream) != bytes;
+}
+
+static void emit_zeros(sink *s, uint64_t n)
+{
+    static const uint8_t zeros[1 << FB_FORMAT_DATA_LOG2];
+    emit(s, zeros, (size_t)n); /* less than one alignment */
+}
+
+/* ---- payloads ------------------------------------------------------------------------------- */
+
+static bool is_large(const fb_tensor *t)
+{
+    return t->data_bytes >= FB_FORMAT_LARGE;
+}
+
+fb_status fb_format_layout(const fb_model *m, uint64_t *offset, uint64_t *bytes)
+{
+    const uint64_t align = 1u << FB_FORMAT_DATA_LOG2;
+    uint64_t at = 0;
+    for (int large = 1; large >= 0; large--) {
+        for (size_t i = 0; i < m->n_tensors; i++) {
+            const fb_tensor *t = &m->tensors[i];
+            if (!t->is_const || is_large(t) != (large == 1))
+                continue;
+            if (large)
+                at = (at + align - 1) & ~(align - 1);
+            if (offset)
+                offset[i] = at;
+            if (t->data_bytes > ((uint64_t)1 << 62) - at)
+                return fb_fail(FB_E_LIMIT, "the constants have more than 2^62 bytes");
+            at += t->data_bytes;
+        }
+    }
+    *bytes = at;
+    return FB_OK;
+}
+
+/* The same order as fb_format_layout. */
+static void emit_payloads(sink *s, const fb_model *m)
+{
+    const uint64_t align = 1u << FB_FORMAT_DATA_LOG2;
+    uint64_t start = s->n;
+    for (int large = 1; large >= 0; large--) {
+        for (size_t i = 0; i < m->n_tensors; i++) {
+            const fb_tensor *t = &m->tensors[i];
+            if (!t->is_const || is_large(t) != (large == 1))
+                continue;
+            if (large)
+                emit_zeros(s, (align - (s->n - start) % align) % align);
+            emit(s, t->data, t->data_bytes);
+        }
+    }
+}
+
+/* ---- the file ------------------------------------------------------------------------------- */
+
+/* A file about to be written: the small sections in memory, the table, the payloads in the model.
+ */
+typedef struct build {
+    const fb_model *m;
+    fb_out part[FB_SECTION_COUNT]; /* DATA's stays empty */
+    uint64_t bytes[FB_SECTION_COUNT], hash[FB_SECTION_COUNT];
+    uint64_t file_bytes;
+} build;
+
+static void build_free(build *b)
+{
+    for (int i = 0; i < FB_SECTION_COUNT; i++)
+        fb_out_free(&b->part[i]);
+}
+
+static void emit_header(sink *s, const build *b)
+{
+    fb_out head = {0};
+    uint32_t n = 0;
+    for (int i = 0; i < FB_SECTION_COUNT; i++)
+        n += b->bytes[i] > 0;
+    fb_out_bytes(&head, FB_FORMAT_MAGIC, 8);
+    fb_out_u32(&head, FB_FORMAT_MAJOR | (uint32_t)FB_FORMAT_MINOR << 16);
+    fb_out_u32(&head, n);
+    fb_out_u64(&head, b->file_bytes);
+    fb_out_u64(&head, 0); /* the checksum comes here */
+    for (int i = 0; i < FB_SECTION_COUNT; i++) {
+        if (b->bytes[i] == 0)
+            continue;
+        fb_out_u32(&head, sections[i].id);
+        fb_out_u32(&head, sections[i].required | (uint32_t)sections[i].align_log2 << 8);
+        fb_out_u64(&head, b->bytes[i]);
+        fb_out_u64(&head, b->hash[i]);
+    }
+    if (head.no_memory) {
+        s->failed = true;
+    } else {
+        /* Over everything but itself. */
+        fb_hash h;
+        fb_hash_init(&h);
+        fb_hash_add(&h, head.data, FB_FORMAT_HEADER - 8);
+        fb_hash_add(&h, head.data + FB_FORMAT_HEADER, head.n - FB_FORMAT_HEADER);
+        uint64_t hash = fb_hash_end(&h);
+        memcpy(head.data + FB_FORMAT_HEADER - 8, &hash, sizeof hash);
+        emit(s, head.data, head.n);
+    }
+    fb_out_free(&head);
+}
+
+static void emit_file(sink *s, const build *b)
+{
+    emit_header(s, b);
+    for (int i = 0; i < FB_SECTION_COUNT; i++) {
+        uint64_t align = (uint64_t)1 << sections[i].align_log2;
+        if (b->bytes[i] == 0)
+            continue;
+        emit_zeros(s, (align - s->n % align) % align);
+        if (i == FB_SECTION_DATA)
+            emit_payloads(s, b->m);
+        else
+            emit(s, b->part[i].data, b->part[i].n);
+    }
+}
+
+/* Sections and sizes; checksums too unless only the size is wanted. */
+static fb_status build_file(const fb_model *m, bool with_hash, build *b)
+{
+    static void (*const put[])(fb_out *, const fb_model *) = {
+        [FB_SECTION_GRPH] = fb_put_graph,     [FB_SECTION_STRS] = fb_put_names,
+        [FB_SECTION_ENCP] = fb_put_encodings, [FB_SECTION_PREP] = fb_put_prep,
+        [FB_SECTION_LABL] = fb_put_labels,    [FB_SECTION_NOTE] = fb_put_notes};
+    *b = (build){.m = m};
+    fb_status status;
+    FB_GO(fb_model_validate(m));
+    for (int i = 0; i < FB_SECTION_DATA; i++) {
+        put[i](&b->part[i], m);
+        if (b->part[i].no_memory) {
+            status = fb_fail(FB_E_MEMORY, "no memory for section %s", sections[i].name);
+            goto fail;
+        }
+        b->bytes[i] = b->part[i].n;
+        if (with_hash)
+            b->hash[i] = fb_hash64(b->part[i].data, b->part[i].n);
+    }
+    FB_GO(fb_format_layout(m, NULL, &b->bytes[FB_SECTION_DATA]));
+    if (with_hash) {
+        fb_hash h;
+        sink hasher = {.hash = &h};
+        fb_hash_init(&h);
+        emit_payloads(&hasher, m);
+        b->hash[FB_SECTION_DATA] = fb_hash_end(&h);
+    }
+    sink counter = {0};
+    emit_file(&counter, b);
+    if (counter.failed) {
+        status = fb_fail(FB_E_MEMORY, "no memory for the section table");
+        goto fail;
+    }
+    b->file_bytes = counter.n;
+    return FB_OK;
+fail:
+    build_free(b);
+    return status;
+}
+
+fb_status fb_model_file_bytes(const fb_model *model, uint64_t *bytes)
+{
+    build b;
+    FB_TRY(build_file(model, false, &b));
+    *bytes = b.file_bytes;
+    build_free(&b);
+    return FB_OK;
+}
+
+fb_status fb_format_write(const fb_model *m, fb_out *out)
+{
+    build b;
+    *out = (fb_out){0};
+    FB_TRY(build_file(m, true, &b));
+    sink s = {.memory = out};
+    emit_file(&s, &b);
+    build_free(&b);
+    if (s.failed || out->no_memory) {
+        fb_out_free(out);
+        return fb_fail(FB_E_MEMORY, "no memory for a file of %llu bytes", (unsigned long long)s.n);
+    }
+    return FB_OK;
+}
+
+fb_status fb_model_save(const fb_model *model, const char *path)
+{
+    build b;
+    fb_file file;
+    fb_status status = build_file(model, true, &b);
+    if (status != FB_OK)
+        return fb_fail_in(status, "%s: cannot be written", path);
+    status = fb_file_create(path, &file);
+    if (status == FB_OK) {
+        sink s = {.stream = file.stream};
+        emit_file(&s, &b);
+        if (s.failed && !ferror(file.stream)) { /* not the stream: emit_header */
+            fb_file_abort(&file);
+            status = fb_fail(FB_E_MEMORY, "%s: no memory to write it", path);
+        } else {
+            status = fb_file_commit(&file); /* says so when the stream failed */
+        }
+    }
+    build_free(&b);
+    return status;
+}
