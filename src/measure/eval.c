@@ -22,9 +22,9 @@ typedef struct tally {
 typedef struct evaluation {
     tally *tallies;
     uint32_t n, batch;
-    float *x;         /* [batch][sample] */
-    int32_t *labels;  /* [batch] */
-    uint32_t *first;  /* [batch], top-1 of the first model */
+    float *x;        /* [batch][sample] */
+    int32_t *labels; /* [batch] */
+    uint32_t *first; /* [batch], top-1 of the first model */
     uint64_t images;
     bool labelled;
 } evaluation;
@@ -47,9 +47,11 @@ static fb_status same_samples(const fb_model *model, uint32_t m, const fb_sample
     FB_TRY(fb_model_sample_shape(model, &shape));
     if (shape.height != first->height || shape.width != first->width ||
         shape.channels != first->channels)
-        return fb_fail(FB_E_ARG, "model %u takes samples of %ux%ux%u, but the first model of "
-                       "%ux%ux%u, so that one data set cannot serve both", m + 1, shape.height,
-                       shape.width, shape.channels, first->height, first->width, first->channels);
+        return fb_fail(FB_E_ARG,
+                       "model %u takes samples of %ux%ux%u, but the first model of "
+                       "%ux%ux%u, so that one data set cannot serve both",
+                       m + 1, shape.height, shape.width, shape.channels, first->height,
+                       first->width, first->channels);
     return FB_OK;
 }
 

@@ -29,7 +29,8 @@ static fb_status only_input(const fb_model *model, fb_tensor_info *info)
 {
     uint32_t n = fb_model_n_inputs(model);
     if (n != 1)
-        return fb_fail(FB_E_UNSUPPORTED, "the model has %u inputs, and images can fill only one", n);
+        return fb_fail(FB_E_UNSUPPORTED, "the model has %u inputs, and images can fill only one",
+                       n);
     FB_TRY(fb_model_tensor(model, (uint32_t)fb_model_input(model, 0), info));
     if (info->dtype != FB_F32)
         return fb_fail(FB_E_UNSUPPORTED, "input '%s' holds %s, and images are f32", info->name,
@@ -77,11 +78,12 @@ fb_status fb_feed_init(fb_feed *feed, const fb_model *model, const fb_run *run)
     FB_TRY(only_input(model, &t));
     FB_TRY(fb_run_tensor(run, fb_model_input(model, 0), &view));
     feed->planar = is_planar(&t);
-    feed->sample =
-        (size_t)feed->shape.height * feed->shape.width * feed->shape.channels;
+    feed->sample = (size_t)feed->shape.height * feed->shape.width * feed->shape.channels;
     if (feed->sample == 0 || view.n_elems % feed->sample != 0 || view.n_elems == 0)
-        return fb_fail(FB_E_INTERNAL, "input '%s' holds %zu elements, which is not a number of "
-                       "samples of %zu", t.name, view.n_elems, feed->sample);
+        return fb_fail(FB_E_INTERNAL,
+                       "input '%s' holds %zu elements, which is not a number of "
+                       "samples of %zu",
+                       t.name, view.n_elems, feed->sample);
     feed->per_run = (uint32_t)(view.n_elems / feed->sample);
     return FB_OK;
 }

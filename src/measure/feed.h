@@ -7,9 +7,9 @@
 
 typedef struct fb_feed {
     fb_sample_shape shape;
-    size_t sample;     /* floats of one sample */
-    bool planar;       /* the model wants [c][h][w] where samples are [h][w][c] */
-    uint32_t per_run;  /* samples that one run takes */
+    size_t sample;    /* floats of one sample */
+    bool planar;      /* the model wants [c][h][w] where samples are [h][w][c] */
+    uint32_t per_run; /* samples that one run takes */
 } fb_feed;
 
 /* For a run that exists already (its batch decides per_run). */

@@ -1,0 +1,406 @@
+/* Error by layer between two models that share tensor names, streaming over the data. */
+#include "measure/feed.h"
+
+#include "base/alloc.h"
+#include "base/size.h"
+#include "base/status.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Sums of one channel over everything seen; enough for the plain error and for the best gain. */
+typedef struct channel {
+    double xx, xy, yy;
+} channel;
+
+/* One tensor that both models have. */
+typedef struct pair {
+    int32_t a, b;        /* tensor indices */
+    uint32_t layer;      /* of the second model */
+    uint32_t n_channels; /* last dim */
+    channel *channels;
+    uint64_t elems;
+    double error, worst; /* sum of (x - y)^2; max |x - y| */
+    double aligned_db;   /* +inf until the report is filled */
+} pair;
+
+typedef struct side {
+    const fb_model *model;
+    fb_plan *plan;
+    fb_run *run;
+    fb_feed feed;
+    fb_view input;
+} side;
+
+typedef struct comparison {
+    side a, b;
+    pair *pairs;
+    uint32_t n_pairs, n_unmatched;
+    float *x, *rows[2]; /* samples; values of one tensor on either side */
+    size_t row_cap;
+    uint64_t images, agree;
+} comparison;
+
+static void release(comparison *c)
+{
+    for (uint32_t i = 0; i < c->n_pairs; i++)
+        fb_free(c->pairs[i].channels);
+    fb_free(c->pairs);
+    fb_free(c->x);
+    fb_free(c->rows[0]);
+    fb_free(c->rows[1]);
+    fb_run_destroy(&c->a.run);
+    fb_run_destroy(&c->b.run);
+    fb_plan_destroy(&c->a.plan);
+    fb_plan_destroy(&c->b.plan);
+}
+
+static fb_status open_side(side *s, const fb_model *model, const fb_measure_options *options)
+{
+    fb_sample_shape shape;
+    fb_plan_options plan = {.batch = options->batch, .cpu = options->cpu, .keep_all = true};
+    s->model = model;
+    FB_TRY(fb_model_sample_shape(model, &shape));
+    FB_TRY(fb_plan_create(model, &plan, &s->plan));
+    FB_TRY(fb_run_create(s->plan, options->n_threads, &s->run));
+    FB_TRY(fb_feed_init(&s->feed, model, s->run));
+    return fb_run_tensor(s->run, fb_model_input(model, 0), &s->input);
+}
+
+/* Names of a's activations, sorted for the search. */
+typedef struct named {
+    const char *name;
+    int32_t tensor;
+} named;
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const named *)a)->name, ((const named *)b)->name);
+}
+
+static fb_status index_names(const fb_model *model, named **out, size_t *n)
+{
+    fb_tensor_info t;
+    uint32_t total = fb_model_n_tensors(model);
+    *n = 0;
+    *out = fb_calloc((size_t)total + 1, sizeof **out);
+    if (!*out)
+        return fb_fail(FB_E_MEMORY, "no memory for %u tensor names", total);
+    for (uint32_t i = 0; i < total; i++) {
+        FB_TRY(fb_model_tensor(model, i, &t));
+        if (!t.is_const && t.name[0])
+            (*out)[(*n)++] = (named){t.name, (int32_t)i};
+    }
+    qsort(*out, *n, sizeof **out, by_name);
+    return FB_OK;
+}
+
+/* Whether the two tensors hold the same thing: dims equal as they will be in the run. */
+static fb_status same_dims(comparison *c, int32_t a, int32_t b, bool *same)
+{
+    fb_tensor_info ta, tb;
+    FB_TRY(fb_model_tensor(c->a.model, (uint32_t)a, &ta));
+    FB_TRY(fb_model_tensor(c->b.model, (uint32_t)b, &tb));
+    *same = ta.rank == tb.rank && ta.rank > 0 && !ta.is_const && !tb.is_const &&
+            memcmp(ta.dims, tb.dims, ta.rank * sizeof *ta.dims) == 0;
+    return FB_OK;
+}
+
+static fb_status add_pair(comparison *c, uint32_t layer, int32_t a, int32_t b)
+{
+    fb_tensor_info t;
+    FB_TRY(fb_model_tensor(c->b.model, (uint32_t)b, &t));
+    int64_t last = t.dims[t.rank - 1];
+    pair p = {.a = a,
+              .b = b,
+              .layer = layer,
+              .n_channels = last > 0 ? (uint32_t)last : 1,
+              .aligned_db = (double)INFINITY};
+    p.channels = fb_calloc(p.n_channels, sizeof *p.channels);
+    if (!p.channels)
+        return fb_fail(FB_E_MEMORY, "no memory to compare tensor '%s'", t.name);
+    c->pairs[c->n_pairs++] = p;
+    return FB_OK;
+}
+
+/* Every layer of b whose first output a has, too; outputs of the models match by position where
+ * their names differ. */
+static fb_status match(comparison *c, const named *names, size_t n_names)
+{
+    uint32_t n = fb_model_n_layers(c->b.model);
+    c->pairs = fb_calloc((size_t)n + 1, sizeof *c->pairs);
+    if (!c->pairs)
+        return fb_fail(FB_E_MEMORY, "no memory to compare %u layers", n);
+    for (uint32_t i = 0; i < n; i++) {
+        fb_layer_info layer;
+        fb_tensor_info t;
+        FB_TRY(fb_model_layer(c->b.model, i, &layer));
+        if (layer.n_out < 1 || layer.out[0] < 0)
+            continue;
+        FB_TRY(fb_model_tensor(c->b.model, (uint32_t)layer.out[0], &t));
+        named key = {t.name, 0};
+        const named *found = bsearch(&key, names, n_names, sizeof *names, by_name);
+        int32_t a = found ? found->tensor
+                    : layer.out[0] == fb_model_output(c->b.model, 0)
+                        ? fb_model_output(c->a.model, 0)
+                        : -1;
+        bool same = false;
+        if (a >= 0)
+            FB_TRY(same_dims(c, a, layer.out[0], &same));
+        if (same)
+            FB_TRY(add_pair(c, i, a, layer.out[0]));
+        else
+            c->n_unmatched++;
+    }
+    if (c->n_pairs == 0)
+        return fb_fail(FB_E_ARG, "the two models have no tensor name in common, so their layers "
+                                 "cannot be compared");
+    return FB_OK;
+}
+
+static fb_status prepare(comparison *c, const fb_model *a, const fb_model *b,
+                         const fb_measure_options *options)
+{
+    named *names = NULL;
+    size_t n_names;
+    FB_TRY(open_side(&c->a, a, options));
+    FB_TRY(open_side(&c->b, b, options));
+    if (c->a.feed.sample != c->b.feed.sample || c->a.feed.per_run != c->b.feed.per_run)
+        return fb_fail(FB_E_ARG, "the two models take different inputs (%zu and %zu values)",
+                       c->a.feed.sample, c->b.feed.sample);
+    fb_status status = index_names(a, &names, &n_names);
+    if (status == FB_OK)
+        status = match(c, names, n_names);
+    fb_free(names);
+    FB_TRY(status);
+    c->x = fb_calloc(c->a.feed.per_run, c->a.feed.sample * sizeof *c->x);
+    return c->x ? FB_OK : fb_fail(FB_E_MEMORY, "no memory for a batch of images");
+}
+
+/* Grows the two rows to n floats. */
+static fb_status want_rows(comparison *c, size_t n)
+{
+    if (n <= c->row_cap)
+        return FB_OK;
+    for (int k = 0; k < 2; k++) {
+        fb_free(c->rows[k]);
+        c->rows[k] = fb_calloc(n, sizeof(float));
+    }
+    c->row_cap = c->rows[0] && c->rows[1] ? n : 0;
+    return c->row_cap ? FB_OK : fb_fail(FB_E_MEMORY, "no memory to compare %zu values", n);
+}
+
+static void add_error(pair *p, size_t n, const float *x, const float *y)
+{
+    uint32_t ch = 0;
+    for (size_t i = 0; i < n; i++) {
+        channel *c = &p->channels[ch];
+        double a = (double)x[i], b = (double)y[i], d = fabs(a - b);
+        c->xx += a * a;
+        c->xy += a * b;
+        c->yy += b * b;
+        p->error += d * d;
+        if (!(d <= p->worst)) /* NaN counts as the worst */
+            p->worst = d;
+        if (++ch == p->n_channels)
+            ch = 0;
+    }
+    p->elems += n;
+}
+
+/* The part of a tensor that belongs to `got` of the per_run samples. */
+static size_t used_elems(const comparison *c, const fb_view *v, uint32_t got)
+{
+    return v->n_elems % c->a.feed.per_run == 0 ? v->n_elems / c->a.feed.per_run * got : v->n_elems;
+}
+
+static fb_status compare_tensors(comparison *c, uint32_t got)
+{
+    for (uint32_t i = 0; i < c->n_pairs; i++) {
+        fb_view va, vb;
+        if (fb_run_tensor(c->a.run, c->pairs[i].a, &va) != FB_OK ||
+            fb_run_tensor(c->b.run, c->pairs[i].b, &vb) != FB_OK)
+            continue; /* a fusion removed it; the report counts it as unmatched */
+        size_t n = used_elems(c, &vb, got);
+        FB_TRY(want_rows(c, n));
+        fb_view_read(&va, 0, n, c->rows[0]);
+        fb_view_read(&vb, 0, n, c->rows[1]);
+        add_error(&c->pairs[i], n, c->rows[0], c->rows[1]);
+    }
+    return FB_OK;
+}
+
+static fb_status count_agreement(comparison *c, uint32_t got)
+{
+    fb_view va, vb;
+    fb_guess ga, gb;
+    FB_TRY(fb_run_tensor(c->a.run, fb_model_output(c->a.model, 0), &va));
+    FB_TRY(fb_run_tensor(c->b.run, fb_model_output(c->b.model, 0), &vb));
+    size_t na = va.n_elems / c->a.feed.per_run, nb = vb.n_elems / c->b.feed.per_run;
+    FB_TRY(want_rows(c, na > nb ? na : nb));
+    for (uint32_t i = 0; i < got; i++) {
+        fb_view_read(&va, i * na, na, c->rows[0]);
+        fb_view_read(&vb, i * nb, nb, c->rows[1]);
+        if (fb_top(c->rows[0], (uint32_t)na, 1, &ga) && fb_top(c->rows[1], (uint32_t)nb, 1, &gb))
+            c->agree += ga.label == gb.label;
+    }
+    return FB_OK;
+}
+
+static fb_status run_all(comparison *c, fb_data *data, const fb_measure_options *options)
+{
+    uint64_t total = fb_data_count(data);
+    for (;;) {
+        uint32_t got;
+        if (options->progress &&
+            !options->progress(options->progress_user, "comparing", c->images, total))
+            return fb_fail(FB_E_INTERRUPTED, "interrupted after %llu of %llu images",
+                           (unsigned long long)c->images, (unsigned long long)total);
+        FB_TRY(fb_data_next(data, c->a.feed.per_run, c->x, NULL, &got));
+        if (got == 0)
+            break;
+        fb_feed_fill(&c->a.feed, c->a.run, &c->a.input, got, c->x);
+        fb_feed_fill(&c->b.feed, c->b.run, &c->b.input, got, c->x);
+        FB_TRY(fb_run_execute(c->a.run));
+        FB_TRY(fb_run_execute(c->b.run));
+        FB_TRY(compare_tensors(c, got));
+        FB_TRY(count_agreement(c, got));
+        c->images += got;
+    }
+    return c->images ? FB_OK : fb_fail(FB_E_ARG, "the data set has no images");
+}
+
+/* --- the report ------------------------------------------------------------------------------ */
+
+static double decibel(double signal, double error)
+{
+    if (error == 0)
+        return (double)INFINITY;
+    return signal > 0 ? 10 * log10(signal / error) : -(double)INFINITY;
+}
+
+/* Error that is left when each channel of y is multiplied by its best gain xy / yy. */
+static double aligned_error(const pair *p)
+{
+    double left = 0;
+    for (uint32_t i = 0; i < p->n_channels; i++) {
+        const channel *c = &p->channels[i];
+        double rest = c->yy > 0 ? c->xx - c->xy * c->xy / c->yy : c->xx;
+        left += rest > 1e-14 * c->xx ? rest : 0; /* below that it is rounding of the sums */
+    }
+    return left < p->error ? left : p->error;
+}
+
+static double signal_of(const pair *p)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < p->n_channels; i++)
+        sum += p->channels[i].xx;
+    return sum;
+}
+
+/* aligned_db of the tensor if it was compared, else +inf: a layer is blamed only for what it adds.
+ */
+static double db_of_tensor(const comparison *c, int32_t tensor)
+{
+    for (uint32_t i = 0; i < c->n_pairs; i++) {
+        if (c->pairs[i].b == tensor)
+            return c->pairs[i].aligned_db;
+    }
+    return (double)INFINITY;
+}
+
+static double drop_of(const comparison *c, const fb_layer_info *layer, double db)
+{
+    double before = (double)INFINITY;
+    for (uint32_t k = 0; k < layer->n_in; k++) {
+        double d = layer->in[k] >= 0 ? db_of_tensor(c, layer->in[k]) : (double)INFINITY;
+        before = d < before ? d : before;
+    }
+    if (isinf(before) && before > 0)
+        before = 100; /* the input is exact: 100 dB stands for float's own precision */
+    return db > before ? 0 : before - db;
+}
+
+static fb_status fill_layer(comparison *c, pair *p, fb_diff_layer *out)
+{
+    fb_layer_info layer;
+    fb_tensor_info t;
+    FB_TRY(fb_model_layer(c->b.model, p->layer, &layer));
+    FB_TRY(fb_model_tensor(c->b.model, (uint32_t)p->b, &t));
+    char *encoding = fb_alloc(strlen(t.encoding) + 1);
+    if (!encoding)
+        return fb_fail(FB_E_MEMORY, "no memory for the report");
+    strcpy(encoding, t.encoding);
+    double signal = signal_of(p);
+    p->aligned_db = decibel(signal, aligned_error(p));
+    *out = (fb_diff_layer){.name = layer.name,
+                           .op = layer.op,
+                           .tensor = t.name,
+                           .encoding = encoding,
+                           .elems = p->elems,
+                           .sqnr_db = decibel(signal, p->error),
+                           .aligned_db = p->aligned_db,
+                           .relative = signal > 0     ? sqrt(p->error / signal)
+                                       : p->error > 0 ? (double)INFINITY
+                                                      : 0,
+                           .worst = p->worst,
+                           .drop_db = drop_of(c, &layer, p->aligned_db)};
+    return FB_OK;
+}
+
+static fb_status fill_report(comparison *c, double threshold_db, fb_diff_report *r)
+{
+    *r = (fb_diff_report){.images = c->images,
+                          .n_unmatched = c->n_unmatched,
+                          .first_wrong = -1,
+                          .largest_drop = -1,
+                          .threshold_db = threshold_db,
+                          .agreement = 100.0 * (double)c->agree / (double)c->images};
+    r->layers = fb_calloc(c->n_pairs, sizeof *r->layers);
+    if (!r->layers)
+        return fb_fail(FB_E_MEMORY, "no memory for the report");
+    for (uint32_t i = 0; i < c->n_pairs; i++) {
+        if (c->pairs[i].elems == 0) {
+            r->n_unmatched++;
+            continue;
+        }
+        int32_t at = (int32_t)r->n_layers;
+        fb_diff_layer *l = &r->layers[at];
+        FB_TRY(fill_layer(c, &c->pairs[i], l));
+        r->n_layers++;
+        if (r->first_wrong < 0 && !(l->aligned_db >= threshold_db))
+            r->first_wrong = at;
+        if (r->largest_drop < 0 || l->drop_db > r->layers[r->largest_drop].drop_db)
+            r->largest_drop = at;
+    }
+    return FB_OK;
+}
+
+fb_status fb_diff(const fb_model *a, const fb_model *b, fb_data *data, double threshold_db,
+                  const fb_measure_options *options, fb_diff_report *report)
+{
+    fb_measure_options defaults;
+    fb_measure_options_default(&defaults);
+    options = options ? options : &defaults;
+    *report = (fb_diff_report){0};
+    comparison c = {0};
+    fb_status status;
+    FB_GO(prepare(&c, a, b, options));
+    FB_GO(run_all(&c, data, options));
+    FB_GO(fill_report(&c, threshold_db, report));
+fail:
+    release(&c);
+    if (status != FB_OK)
+        fb_diff_report_free(report);
+    return status;
+}
+
+void fb_diff_report_free(fb_diff_report *report)
+{
+    for (uint32_t i = 0; i < report->n_layers; i++)
+        fb_free((char *)(uintptr_t)report->layers[i].encoding);
+    fb_free(report->layers);
+    *report = (fb_diff_report){0};
+}
