@@ -1,6 +1,8 @@
-/* Convolution of f32 images: depthwise, or direct. */
+/* Convolution of f32 images: depthwise, indirect gemm on packed weights, or direct (reference, and
+ * weights that are known only while running). Batched dense layers are 1 x 1 convolutions. */
 #include "kernels/conv_f32.h"
-#include "plan/op_weight.h"
+#include "kernels/igemm_f32.h"
+#include "plan/op_igemm_f32.h"
 
 typedef struct conv_params {
     fbk_window g;
@@ -67,6 +69,16 @@ fb_status fb_prepare_conv_f32(fb_prepare *p)
     if (depthwise && p->in[1]->place == FB_PLACE_CONST) {
         FB_TRY(pack_depthwise(p, q));
         q->direct = fbk_dwconv_f32_pick(p->plan->cpu, &p->step->kernel);
+    } else if (p->in[1]->place == FB_PLACE_CONST && fb_igemm_f32_usable(p)) {
+        /* Without a window, images are one long row of pixels. */
+        bool point = a->kh == 1 && a->kw == 1 && a->stride_h == 1 && a->stride_w == 1 &&
+                     q->g.oh == q->g.h && q->g.ow == q->g.w && a->pad_t == 0 && a->pad_l == 0;
+        if (point && images * q->pixels <= INT32_MAX / 2) {
+            q->g.h = q->g.oh = 1;
+            q->g.w = q->g.ow = (int32_t)(images * q->pixels);
+            images = 1;
+        }
+        return fb_prepare_igemm_f32(p, &q->g, images, &a->act);
     } else {
         FB_TRY(fb_operand_plain(p, 1, &q->w));
         q->direct = fbk_conv_f32_pick(p->plan->cpu, &p->step->kernel);

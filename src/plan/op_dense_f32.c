@@ -1,6 +1,10 @@
 /* Dense layers and matrix products in f32. */
 #include "kernels/gemm_f32.h"
-#include "plan/op_weight.h"
+#include "plan/op_igemm_f32.h"
+
+/* From so many rows on, packed weights pay: below, the rows of the weights stream from memory
+ * anyway and packing would only hold them twice. */
+enum { MIN_IGEMM_ROWS = 4 };
 
 /* --- dense ----------------------------------------------------------------------------------- */
 
@@ -41,12 +45,29 @@ fb_status fb_prepare_dense_f32(fb_prepare *p)
     q->m = p->in[0]->elems / q->k;
     q->lo = fb_act_lo(act);
     q->hi = fb_act_hi(act);
+    p->step->macs = (uint64_t)q->m * q->n * q->k;
+    if (q->m >= MIN_IGEMM_ROWS && q->m <= INT32_MAX / 2 && q->n <= INT32_MAX && q->k <= INT32_MAX &&
+        p->in[1]->place == FB_PLACE_CONST && fb_igemm_f32_usable(p)) {
+        fbk_window g = {.h = 1,
+                        .w = (int32_t)q->m,
+                        .c = (int32_t)q->k,
+                        .oh = 1,
+                        .ow = (int32_t)q->m,
+                        .oc = (int32_t)q->n,
+                        .kh = 1,
+                        .kw = 1,
+                        .stride_h = 1,
+                        .stride_w = 1,
+                        .dil_h = 1,
+                        .dil_w = 1,
+                        .groups = 1};
+        return fb_prepare_igemm_f32(p, &g, 1, act);
+    }
     FB_TRY(fb_operand_plain(p, 1, &q->w));
     q->fn = fbk_dense_f32_pick(p->plan->cpu, &p->step->kernel);
     /* Tiles of about 256 KiB of weights: some 15 microseconds from memory, and 8 outputs at least
      * so that several rows of weights stream at once. */
     q->grain = fb_round_up(65536 / q->k + 1, 8);
-    p->step->macs = (uint64_t)q->m * q->n * q->k;
     p->step->n_tiles = fb_tiles(q->n, q->grain);
     p->step->run = run_dense;
     p->step->params = q;
