@@ -1,0 +1,279 @@
+/* Measuring and removing each layer's shift. */
+#include "compress/correct.h"
+
+#include "base/status.h"
+#include "compress/accumulator.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct corrector {
+    fb_job *job;
+    fb_correction what;
+    const char *phase;
+    fb_samples samples;
+    uint32_t *nodes;      /* [n] layers to correct, in order */
+    fb_moments *wanted;   /* [n] of the reference, before the activation */
+    uint32_t n;
+} corrector;
+
+static fb_status no_memory(void)
+{
+    return fb_fail(FB_E_MEMORY, "no memory to correct the layers");
+}
+
+static fb_act *act_of(fb_node *n)
+{
+    return n->op == FB_OP_DENSE ? &n->attr.dense.act : &n->attr.conv.act;
+}
+
+/* --- which layers ---------------------------------------------------------------------------- */
+
+static bool is_changed(const fb_model *m, const fb_node *n)
+{
+    int32_t w = fb_node_weight(m, n);
+    return w >= 0 && n->in[0] >= 0 &&
+           (m->tensors[w].enc.kind != FB_ENC_PLAIN || m->tensors[n->in[0]].enc.kind != FB_ENC_PLAIN);
+}
+
+static fb_status find_layers(corrector *c)
+{
+    const fb_model *m = c->job->model;
+    c->nodes = fb_calloc(m->n_nodes + 1, sizeof *c->nodes);
+    c->wanted = fb_calloc(m->n_nodes + 1, sizeof *c->wanted);
+    if (!c->nodes || !c->wanted)
+        return no_memory();
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        if (is_changed(m, &m->nodes[i]))
+            c->nodes[c->n++] = (uint32_t)i;
+    }
+    if (c->n == 0)
+        return fb_fail(FB_E_ARG, "no layer is quantised yet; this step follows one that quantises");
+    return FB_OK;
+}
+
+static uint32_t channels_of(const fb_model *m, int32_t t)
+{
+    return (uint32_t)m->tensors[t].dims[m->tensors[t].rank - 1];
+}
+
+/* --- what the reference gives ---------------------------------------------------------------- */
+
+/* Splits a fused activation from its node: the node writes *before, a clip makes the old output. */
+static fb_status split_act(fb_model *m, size_t node, int32_t *before)
+{
+    fb_act act = *act_of(&m->nodes[node]);
+    int32_t out = m->nodes[node].out[0];
+    *before = out;
+    if (!act.clamp)
+        return FB_OK;
+    fb_tensor like = m->tensors[out];
+    fb_attr attr = {.unary = {.kind = FB_UNARY_CLIP, .a = act.lo, .b = act.hi}};
+    FB_TRY(fb_model_add_tensor(m, "", FB_F32, like.rank, like.dims, before));
+    FB_TRY(fb_model_add_node(m, FB_OP_UNARY, "", 1, before, 1, &out, &attr, NULL));
+    act_of(&m->nodes[node])->clamp = 0;
+    m->nodes[node].out[0] = *before;
+    fb_node clip = m->nodes[m->n_nodes - 1];
+    memmove(m->nodes + node + 2, m->nodes + node + 1,
+            (m->n_nodes - node - 2) * sizeof *m->nodes);
+    m->nodes[node + 1] = clip;
+    return FB_OK;
+}
+
+static fb_status find_producer(const fb_model *m, int32_t tensor, size_t *node)
+{
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        if (m->nodes[i].out[0] == tensor && fb_op_has_weight(m->nodes[i].op)) {
+            *node = i;
+            return FB_OK;
+        }
+    }
+    return fb_fail(FB_E_UNSUPPORTED, "layer output '%.200s' is not in the float network; an earlier "
+                                     "step rewrote it",
+                   m->tensors[tensor].name);
+}
+
+static fb_status measure_reference(corrector *c)
+{
+    const fb_model *m = c->job->model;
+    fb_model *split = NULL;
+    int32_t *watched = fb_calloc(c->n, sizeof *watched);
+    fb_status status = FB_OK;
+    if (!watched)
+        return no_memory();
+    FB_GO(fb_model_clone(c->job->reference, false, &split));
+    for (uint32_t k = 0; k < c->n; k++) {
+        size_t node = 0;
+        int32_t out = m->nodes[c->nodes[k]].out[0];
+        FB_GO(fb_moments_init(&c->wanted[k], channels_of(m, out)));
+        FB_GO(find_producer(split, out, &node));
+        FB_GO(split_act(split, node, &watched[k]));
+    }
+    fb_watch_options o = fb_job_watch(c->job, c->phase);
+    FB_GO(fb_watch_moments(split, &c->samples, watched, c->n, &o, c->wanted));
+fail:
+    fb_model_close(&split);
+    fb_free(watched);
+    return status;
+}
+
+/* --- what a layer gives ---------------------------------------------------------------------- */
+
+/* The model up to a node, which writes floats without its activation. */
+static fb_status measure_layer(corrector *c, uint32_t node, fb_moments *seen)
+{
+    fb_model *part;
+    FB_TRY(fb_model_clone(c->job->model, false, &part));
+    fb_node *n = &part->nodes[node];
+    int32_t out = n->out[0];
+    fb_status status;
+    act_of(n)->clamp = 0;
+    part->tensors[out].enc = (fb_encoding){.kind = FB_ENC_PLAIN, .axis = -1};
+    part->n_nodes = node + 1;
+    FB_GO(fb_model_set_io(part, part->inputs, part->n_inputs, &out, 1));
+    FB_GO(fb_model_compact(part));
+    out = part->outputs[0];
+    fb_watch_options o = fb_job_watch(c->job, NULL);
+    o.progress = NULL; /* told layer by layer */
+    FB_GO(fb_watch_moments(part, &c->samples, &out, 1, &o, seen));
+fail:
+    fb_model_close(&part);
+    return status;
+}
+
+/* --- the correction -------------------------------------------------------------------------- */
+
+/* The node's bias as a constant that nothing else reads; zeros where it has none. */
+static fb_status own_bias(fb_model *m, uint32_t node, uint32_t channels, int32_t *bias)
+{
+    fb_node *n = &m->nodes[node];
+    int32_t old = n->n_in > 2 ? n->in[2] : -1;
+    int64_t dim = channels;
+    if (old >= 0 && !m->tensors[old].is_const)
+        return fb_fail(FB_E_UNSUPPORTED, "layer '%.200s' has a bias that is not constant", n->name);
+    float *values = fb_calloc(channels, sizeof *values);
+    if (!values)
+        return no_memory();
+    fb_status status = FB_OK;
+    if (old >= 0)
+        FB_GO(fb_tensor_decode(&m->tensors[old], values));
+    FB_GO(fb_model_add_const(m, "", FB_F32, 1, &dim, values, bias));
+    if (old >= 0) { /* the name goes with it, if no one else wants it */
+        uint32_t uses = 0;
+        for (size_t i = 0; i < m->n_nodes; i++) {
+            for (uint32_t k = 0; k < m->nodes[i].n_in; k++)
+                uses += m->nodes[i].in[k] == old;
+        }
+        if (uses == 1) {
+            m->tensors[*bias].name = m->tensors[old].name;
+            m->tensors[old].name = "";
+        }
+    }
+    int32_t *in = fb_arena_array(m->arena, 3, sizeof *in);
+    if (!in) {
+        status = no_memory();
+        goto fail;
+    }
+    in[0] = n->in[0];
+    in[1] = n->in[1];
+    in[2] = *bias;
+    n->in = in;
+    n->n_in = 3;
+fail:
+    fb_free(values);
+    return status;
+}
+
+/* Multiplies the weights of each output channel: scales where they are encoded by channel, values
+ * where they are plain. */
+static fb_status scale_channels(fb_model *m, const fb_node *n, const double *gain)
+{
+    fb_tensor *w = &m->tensors[n->in[1]];
+    size_t oc = (size_t)w->dims[0];
+    fb_encoding *e = &w->enc;
+    if (e->kind == FB_ENC_AFFINE && e->axis == 0 && !e->pow2) {
+        for (uint32_t k = 0; k < e->n_scales; k++)
+            e->scale[k] = (float)((double)e->scale[k] * gain[k / (e->n_scales / oc)]);
+        return FB_OK;
+    }
+    if (e->kind == FB_ENC_PLAIN) {
+        int64_t n_elems;
+        FB_ENSURE(fb_tensor_elems(w, 0, &n_elems));
+        float *data = fb_arena_array(m->arena, (size_t)n_elems, sizeof *data);
+        if (!data)
+            return no_memory();
+        FB_TRY(fb_tensor_decode(w, data));
+        for (size_t i = 0; i < (size_t)n_elems; i++)
+            data[i] = (float)((double)data[i] * gain[i / ((size_t)n_elems / oc)]);
+        w->dtype = FB_F32;
+        w->data = data;
+        w->data_bytes = (size_t)n_elems * sizeof *data;
+        return FB_OK;
+    }
+    return fb_fail(FB_E_UNSUPPORTED, "layer '%.200s' has no free scale for each output channel to "
+                                     "correct; quantise with per=channel",
+                   n->name);
+}
+
+/* A channel that hardly moves says nothing about its gain. */
+static double gain_of(const fb_moments *wanted, const fb_moments *seen, uint32_t c)
+{
+    double a = sqrt(fb_moments_variance(wanted, c)), b = sqrt(fb_moments_variance(seen, c));
+    double g = a > 0 && b > 1e-6 * a ? a / b : 1;
+    return g < 0.5 ? 0.5 : g > 2 ? 2 : g;
+}
+
+static fb_status correct_layer(corrector *c, uint32_t k)
+{
+    fb_model *m = c->job->model;
+    uint32_t node = c->nodes[k], channels = channels_of(m, m->nodes[node].out[0]);
+    fb_moments seen = {0};
+    double *gain = NULL;
+    int32_t bias;
+    fb_status status;
+    FB_GO(own_bias(m, node, channels, &bias)); /* a dry run needs its room */
+    if (c->job->dry_run)
+        return FB_OK;
+    FB_GO(fb_moments_init(&seen, channels));
+    FB_GO(measure_layer(c, node, &seen));
+    gain = fb_calloc(channels, sizeof *gain);
+    if (!gain) {
+        status = no_memory();
+        goto fail;
+    }
+    float *b = (float *)(uintptr_t)m->tensors[bias].data; /* made by own_bias */
+    for (uint32_t i = 0; i < channels; i++) {
+        gain[i] = c->what == FB_CORRECT_MOMENTS ? gain_of(&c->wanted[k], &seen, i) : 1;
+        b[i] = (float)((double)b[i] * gain[i] + fb_moments_mean(&c->wanted[k], i) -
+                       fb_moments_mean(&seen, i) * gain[i]);
+    }
+    if (c->what == FB_CORRECT_MOMENTS)
+        FB_GO(scale_channels(m, &m->nodes[node], gain));
+    FB_GO(fb_accumulator_check(m, &m->nodes[node]));
+fail:
+    fb_moments_free(&seen);
+    fb_free(gain);
+    return status;
+}
+
+fb_status fb_correct(fb_job *job, fb_correction what, uint64_t images, const char *phase)
+{
+    corrector c = {.job = job, .what = what, .phase = phase};
+    fb_status status;
+    FB_GO(find_layers(&c));
+    if (!job->dry_run) {
+        FB_GO(fb_samples_open(job->model, job->data, images, &c.samples));
+        FB_GO(measure_reference(&c));
+    }
+    for (uint32_t k = 0; k < c.n; k++) {
+        FB_GO(fb_job_report(job, phase, k, c.n));
+        FB_GO(correct_layer(&c, k));
+    }
+fail:
+    for (uint32_t k = 0; c.wanted && k < c.n; k++)
+        fb_moments_free(&c.wanted[k]);
+    fb_samples_close(&c.samples);
+    fb_free(c.nodes);
+    fb_free(c.wanted);
+    return status;
+}

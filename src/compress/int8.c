@@ -1,0 +1,276 @@
+/* Integers throughout (METHODS M.1-M.3): 8-bit activations with ranges from calibration, weights of
+ * 8 bits or fewer, each region of the network that can on integer kernels. Biases stay f32 in the
+ * model; the plan rounds them to units of the accumulator, rne(bias / (x_scale * w_scale)), which is
+ * what an int32 bias of a QDQ model holds. */
+#include "calibrate/range.h"
+#include "compress/accumulator.h"
+#include "compress/method.h"
+#include "compress/region.h"
+
+#include "base/status.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { OPT_ACT, OPT_PERCENTILE, OPT_WEIGHTS, OPT_PER, OPT_INCLUDE, OPT_EXCLUDE };
+
+typedef struct work {
+    fb_job *job;
+    const fb_recipe_step *step;
+    fb_region region;
+    int32_t *tensors;  /* encoded ones, [region.n_encoded] */
+    fb_stats *stats;   /* of each */
+    fb_input_codes *codes; /* [n_tensors] of the model as it came */
+} work;
+
+/* --- activations ----------------------------------------------------------------------------- */
+
+static fb_status gather_stats(work *w)
+{
+    const fb_model *m = w->job->model;
+    uint32_t n = 0;
+    for (size_t t = 0; t < m->n_tensors; t++) {
+        if (w->region.encoded[t])
+            w->tensors[n++] = (int32_t)t;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        FB_TRY(fb_stats_init(&w->stats[k]));
+        if (w->job->dry_run)
+            FB_TRY(fb_stats_invent(&w->stats[k]));
+    }
+    if (w->job->dry_run)
+        return FB_OK;
+    fb_samples samples;
+    FB_TRY(fb_samples_open(m, w->job->data, 0, &samples));
+    fb_watch_options o = fb_job_watch(w->job, "calibrate");
+    fb_status status = fb_watch_stats(m, &samples, w->tensors, n, &o, w->stats);
+    fb_samples_close(&samples);
+    return status;
+}
+
+/* A range for each tensor; then, where tensors share, their union. */
+static fb_status choose_codes(work *w)
+{
+    const fb_option *o = w->step->option;
+    size_t n_tensors = w->job->model->n_tensors;
+    fb_range *range = fb_calloc(n_tensors, sizeof *range); /* by leader */
+    if (!range)
+        return fb_fail(FB_E_MEMORY, "no memory for the ranges");
+    for (uint32_t k = 0; k < w->region.n_encoded; k++) {
+        fb_range r = fb_range_choose((fb_range_rule)o[OPT_ACT].choice, &w->stats[k], 8,
+                                     o[OPT_PERCENTILE].number);
+        fb_range *of = &range[w->region.leader[w->tensors[k]]];
+        of->lo = r.lo < of->lo ? r.lo : of->lo;
+        of->hi = r.hi > of->hi ? r.hi : of->hi;
+    }
+    for (uint32_t k = 0; k < w->region.n_encoded; k++) {
+        int32_t t = w->tensors[k];
+        fb_range_codes(range[w->region.leader[t]], 8, &w->codes[t].scale, &w->codes[t].zero);
+    }
+    fb_free(range);
+    return FB_OK;
+}
+
+/* --- weights --------------------------------------------------------------------------------- */
+
+/* Biases may be absent, or not constant (then the accumulator's proof is left to the kernel's
+ * limit). */
+static fb_status read_bias(const fb_model *m, const fb_node *n, size_t oc, float **bias)
+{
+    const fb_tensor *b = n->n_in > 2 && n->in[2] >= 0 ? &m->tensors[n->in[2]] : NULL;
+    *bias = fb_calloc(oc, sizeof **bias);
+    if (!*bias)
+        return fb_fail(FB_E_MEMORY, "no memory for the bias of layer '%.200s'", n->name);
+    return b && b->is_const ? fb_tensor_decode(b, *bias) : FB_OK;
+}
+
+static fb_status encode_weight(const work *w, const fb_node *n)
+{
+    fb_model *m = w->job->model;
+    int32_t weight = fb_node_weight(m, n);
+    const fb_option *o = w->step->option;
+    fb_weight_rule rule = {.bits = w->step->bits,
+                           .per_channel = o[OPT_PER].choice == 0,
+                           .mse = o[OPT_WEIGHTS].choice == 1};
+    uint32_t oc = (uint32_t)m->tensors[weight].dims[0];
+    fb_weight_codes codes = {0};
+    float *bias = NULL;
+    fb_status status;
+    FB_GO(fb_weight_codes_init(&codes, &m->tensors[weight], &rule));
+    FB_GO(read_bias(m, n, oc, &bias));
+    FB_GO(fb_accumulator_fit(&codes, oc, bias, w->codes[n->in[0]]));
+    FB_GO(fb_weight_codes_store(&codes, m, weight));
+fail:
+    fb_free(bias);
+    fb_weight_codes_free(&codes);
+    return status == FB_OK ? FB_OK : fb_fail_in(status, "layer '%.200s'", n->name);
+}
+
+/* Weights that are encoded already (an earlier step, a shared weight) keep their codes. */
+static fb_status encode_weights(const work *w)
+{
+    fb_model *m = w->job->model;
+    uint32_t done = 0;
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        const fb_node *n = &m->nodes[i];
+        if (!w->region.integer[i])
+            continue;
+        FB_TRY(fb_job_report(w->job, "weights", done++, w->region.n_integer));
+        if (m->tensors[fb_node_weight(m, n)].enc.kind == FB_ENC_PLAIN)
+            FB_TRY(encode_weight(w, n));
+    }
+    return FB_OK;
+}
+
+/* --- the rewrite ----------------------------------------------------------------------------- */
+
+static bool is_boundary(const fb_model *m, int32_t t)
+{
+    for (uint32_t k = 0; k < m->n_inputs; k++) {
+        if (m->inputs[k] == t)
+            return true;
+    }
+    for (uint32_t k = 0; k < m->n_outputs; k++) {
+        if (m->outputs[k] == t)
+            return true;
+    }
+    return false;
+}
+
+/* Who reads codes where a float tensor and its encoded twin both exist. */
+static bool reads_codes(const work *w, size_t node)
+{
+    const fb_node *n = &w->job->model->nodes[node];
+    return w->region.integer[node] ||
+           (n->out[0] >= 0 && w->region.encoded[n->out[0]] && fb_node_is_carrier(w->job->model, n));
+}
+
+/* A model input or output stays float: its readers, among the first n_nodes, get a twin that a convert
+ * node encodes. */
+static fb_status add_twin(const work *w, size_t n_nodes, int32_t t, int32_t *twin)
+{
+    fb_model *m = w->job->model;
+    char name[256];
+    (void)snprintf(name, sizeof name, "%.200s.codes", m->tensors[t].name);
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        if (strcmp(m->tensors[i].name, name) == 0)
+            name[0] = '\0';
+    }
+    fb_tensor like = m->tensors[t];
+    FB_TRY(fb_model_add_tensor(m, name, FB_F32, like.rank, like.dims, twin));
+    for (size_t i = 0; i < n_nodes; i++) {
+        for (uint32_t k = 0; k < m->nodes[i].n_in; k++) {
+            if (m->nodes[i].in[k] == t && reads_codes(w, i))
+                m->nodes[i].in[k] = *twin;
+        }
+    }
+    return FB_OK;
+}
+
+/* Appends the convert nodes, then moves each to its place: right behind what produces its input. */
+static void place_converts(fb_model *m, size_t first)
+{
+    for (size_t i = first; i < m->n_nodes; i++) {
+        fb_node convert = m->nodes[i];
+        size_t at = 0;
+        for (size_t k = 0; k < i; k++) {
+            for (uint32_t j = 0; j < m->nodes[k].n_out; j++)
+                at = m->nodes[k].out[j] == convert.in[0] ? k + 1 : at;
+        }
+        memmove(m->nodes + at + 1, m->nodes + at, (i - at) * sizeof *m->nodes);
+        m->nodes[at] = convert;
+    }
+}
+
+static fb_status encode_activations(const work *w)
+{
+    fb_model *m = w->job->model;
+    const size_t first = m->n_nodes;
+    for (uint32_t k = 0; k < w->region.n_encoded; k++) {
+        int32_t t = w->tensors[k], to = t;
+        const fb_input_codes *c = &w->codes[t];
+        if (is_boundary(m, t)) {
+            FB_TRY(add_twin(w, first, t, &to));
+            FB_TRY(fb_model_add_node(m, FB_OP_CONVERT, m->tensors[to].name, 1, &t, 1, &to, NULL,
+                                     NULL));
+        }
+        FB_TRY(fb_model_set_activation(m, to, 8, false, c->scale, c->zero));
+    }
+    place_converts(m, first);
+    return FB_OK;
+}
+
+static fb_status refuse(const fb_model *m, const fb_region *r)
+{
+    if (r->n_integer == 0)
+        return fb_fail(FB_E_UNSUPPORTED, "no conv or dense layer with constant weights is there to "
+                                         "quantise");
+    for (size_t t = 0; t < m->n_tensors; t++) {
+        if (r->encoded[t] && m->tensors[t].enc.kind != FB_ENC_PLAIN)
+            return fb_fail(FB_E_ARG, "tensor '%.200s' is encoded already; int8 starts from float "
+                                     "activations",
+                           m->tensors[t].name);
+    }
+    return FB_OK;
+}
+
+static fb_status check_accumulators(const fb_model *m)
+{
+    for (size_t i = 0; i < m->n_nodes; i++)
+        FB_TRY(fb_accumulator_check(m, &m->nodes[i]));
+    return FB_OK;
+}
+
+static fb_status apply(fb_job *job, const fb_recipe_step *step)
+{
+    work w = {.job = job, .step = step};
+    fb_status status;
+    FB_TRY(fb_region_find(job->model, step->option[OPT_INCLUDE].text,
+                          step->option[OPT_EXCLUDE].text, &w.region));
+    uint32_t n = w.region.n_encoded;
+    FB_GO(refuse(job->model, &w.region));
+    w.tensors = fb_calloc(n, sizeof *w.tensors);
+    w.stats = fb_calloc(n, sizeof *w.stats);
+    w.codes = fb_calloc(job->model->n_tensors, sizeof *w.codes);
+    if (!w.tensors || !w.stats || !w.codes) {
+        status = fb_fail(FB_E_MEMORY, "no memory for the statistics of %u tensors", n);
+        goto fail;
+    }
+    FB_GO(gather_stats(&w));
+    FB_GO(choose_codes(&w));
+    FB_GO(encode_weights(&w));
+    FB_GO(encode_activations(&w));
+    FB_GO(check_accumulators(job->model));
+fail:
+    for (uint32_t k = 0; w.stats && k < n; k++)
+        fb_stats_free(&w.stats[k]);
+    fb_free(w.tensors);
+    fb_free(w.stats);
+    fb_free(w.codes);
+    fb_region_free(&w.region);
+    return status;
+}
+
+const fb_method_def fb_method_int8 = {
+    .name = "int8",
+    .stem = "int",
+    .least_bits = 2,
+    .most_bits = 8,
+    .summary = "weights of 8 bits (int2 to int7: fewer) and 8-bit activations on integer kernels",
+    .needs_data = true,
+    .n_options = 6,
+    .options = {
+        {.key = "act", .kind = FB_OPTION_CHOICE, .choices = FB_RANGE_NAMES, .preset = "mse",
+         .meaning = "how the range of an activation is chosen"},
+        {.key = "percentile", .kind = FB_OPTION_NUMBER, .least = 50.001, .most = 100,
+         .preset = "99.99", .meaning = "for act=percentile"},
+        {.key = "weights", .kind = FB_OPTION_CHOICE, .choices = "minmax|mse", .preset = "mse",
+         .meaning = "weight scales by largest value or by least squared error"},
+        {.key = "per", .kind = FB_OPTION_CHOICE, .choices = "channel|tensor", .preset = "channel",
+         .meaning = "a weight scale for each output channel, or one"},
+        {.key = "include", .kind = FB_OPTION_TEXT,
+         .meaning = "only layers with these names; * and ? stand for any, | separates"},
+        {.key = "exclude", .kind = FB_OPTION_TEXT, .meaning = "layers that stay float"},
+    },
+    .apply = apply,
+};

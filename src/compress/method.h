@@ -1,0 +1,97 @@
+/* What a compression method is: a name, options, and a function that rewrites a model. To add one:
+ * a file compress/<name>.c with an fb_method_def, and a line in methods.inc. */
+#ifndef FB_COMPRESS_METHOD_H
+#define FB_COMPRESS_METHOD_H
+
+#include "calibrate/watch.h"
+#include "fewbit/compress.h"
+#include "model/model.h"
+
+enum { FB_METHOD_MAX_OPTIONS = 12 };
+
+typedef enum fb_option_kind {
+    FB_OPTION_CHOICE, /* one of `choices` */
+    FB_OPTION_NUMBER, /* in [least, most] */
+    FB_OPTION_WHOLE,  /* an integer in [least, most] */
+    FB_OPTION_TEXT
+} fb_option_kind;
+
+typedef struct fb_option_def {
+    const char *key;
+    fb_option_kind kind;
+    const char *choices; /* "a|b|c" */
+    double least, most;
+    const char *preset;  /* value when not given; NULL: depends, see meaning */
+    const char *meaning;
+} fb_option_def;
+
+/* A parsed value; what was not given and has no preset has given = false, text "". */
+typedef struct fb_option {
+    bool given;
+    const char *text;
+    double number;  /* NUMBER, WHOLE */
+    int32_t choice; /* CHOICE: index in `choices` */
+} fb_option;
+
+struct fb_method_def;
+
+/* One step of a chain. `option` is in the order of the method's definitions. */
+typedef struct fb_recipe_step {
+    const struct fb_method_def *method;
+    const char *text; /* the step as written, for sentences */
+    unsigned bits;    /* of int<b> and w<b>; 0 else */
+    fb_option option[FB_METHOD_MAX_OPTIONS];
+} fb_recipe_step;
+
+typedef struct fb_recipe {
+    fb_arena *arena;
+    fb_recipe_step *steps;
+    uint32_t n_steps;
+    bool needs_data;
+    const char *text; /* steps joined by " + " */
+} fb_recipe;
+
+/* FB_E_ARG with a sentence that names step, option and allowed values. */
+fb_status fb_recipe_parse(const char *text, fb_recipe *recipe);
+void fb_recipe_free(fb_recipe *recipe);
+
+/* Work in progress. Methods rewrite `model`; they neither drop nor renumber tensors, so that a
+ * tensor index means the same in `reference`. */
+typedef struct fb_job {
+    fb_model *model;
+    fb_model *reference; /* the float network with the same tensors: what the input computed, and
+                            what later steps measure their error against */
+    fb_data *data;       /* NULL in a dry run */
+    uint64_t seed;
+    uint32_t n_threads, cpu;
+    bool dry_run;
+    fb_progress progress;
+    void *progress_user;
+} fb_job;
+
+typedef struct fb_method_def {
+    const char *name, *stem;        /* "int8"; "int": the name with another number is the same
+                                       method. stem NULL: the name stands alone */
+    unsigned least_bits, most_bits; /* with a stem */
+    const char *summary;
+    bool needs_data;
+    uint32_t n_options;
+    fb_option_def options[FB_METHOD_MAX_OPTIONS];
+    fb_status (*apply)(fb_job *job, const fb_recipe_step *step);
+} fb_method_def;
+
+uint32_t fb_method_count(void);
+const fb_method_def *fb_method_get(uint32_t i);
+
+fb_watch_options fb_job_watch(const fb_job *job, const char *what);
+/* FB_E_INTERRUPTED when the caller wants to stop. */
+fb_status fb_job_report(const fb_job *job, const char *what, uint64_t done, uint64_t total);
+/* Replaces the reference by the model as it is now: for steps that rewrite the network without
+ * changing what it computes. */
+fb_status fb_job_renew_reference(fb_job *job);
+
+/* True when `name` matches one of the patterns: '|' between them, '*' any text, '?' any character.
+ * An empty list matches nothing. */
+bool fb_glob(const char *patterns, const char *name);
+
+#endif

@@ -1,0 +1,35 @@
+/* Which layers run on integer codes, which activations are therefore encoded, and which of those
+ * share one encoding.
+ *
+ *   - A conv or dense layer with constant weights that the user did not exclude is *integer*: it
+ *     wants its input encoded. It writes codes or floats, as its output is encoded or not.
+ *   - Pools, moves of data, additions, products and pointwise functions are *carriers*: where their
+ *     output is encoded they run on codes, so their inputs are encoded as well.
+ *   - All else (softmax, LRN, resize, ...) is float.
+ *
+ * An activation is encoded exactly when an integer layer reads it, directly or through carriers.
+ * What no integer layer will read (the network's output, what leads to a softmax) stays float: the
+ * last integer layer before it writes floats, and encoding would only cost accuracy. */
+#ifndef FB_COMPRESS_REGION_H
+#define FB_COMPRESS_REGION_H
+
+#include "model/model.h"
+
+typedef struct fb_region {
+    bool *integer;    /* [n_nodes] */
+    bool *encoded;    /* [n_tensors] */
+    int32_t *leader;  /* [n_tensors] encoded tensors with the same leader share an encoding */
+    uint32_t n_integer, n_encoded;
+} fb_region;
+
+/* `include`, `exclude`: patterns of layer names as in fb_glob; include "" takes all. */
+fb_status fb_region_find(const fb_model *m, const char *include, const char *exclude, fb_region *r);
+void fb_region_free(fb_region *r);
+
+/* Conv or dense with an f32 activation as input and a constant weight that is plain or encoded as the
+ * integer kernels take it: at most 8 bits, a scale for the tensor or for each output channel. */
+bool fb_node_is_layer(const fb_model *m, const fb_node *n);
+/* Runs on codes when its output is encoded. */
+bool fb_node_is_carrier(const fb_model *m, const fb_node *n);
+
+#endif

@@ -1,0 +1,206 @@
+/* Scales and codes of weights (METHODS M.1). Without a zero point codes are signed and symmetric:
+ * -(2^(b-1) - 1) ... 2^(b-1) - 1, so that negation stays within them. */
+#include "compress/weights.h"
+
+#include "base/size.h"
+#include "numeric/requant.h"
+
+typedef struct limits {
+    int32_t lo, hi;
+} limits;
+
+static bool has_zero(const fb_weight_rule *rule)
+{
+    return rule->zero || rule->bits == 1;
+}
+
+static limits limits_of(const fb_weight_rule *rule)
+{
+    int32_t hi = fb_code_max(rule->bits, !has_zero(rule));
+    return (limits){has_zero(rule) ? 0 : -hi, hi};
+}
+
+int32_t fb_weight_code(const fb_weight_rule *rule, float w, float scale, int32_t zero)
+{
+    limits l = limits_of(rule);
+    return fb_quantize(w, scale, zero, l.lo, l.hi);
+}
+
+/* --- scales ---------------------------------------------------------------------------------- */
+
+/* Zero for a block without weights. With power-of-two scales: the next one up for a given range, so
+ * that nothing is clipped; fixed-point formats choose so. */
+static float tidy(const fb_weight_rule *rule, float scale)
+{
+    const float least = 0x1p-60f; /* products with activation scales must stay normal floats */
+    if (!(scale > 0))
+        return 1;
+    scale = scale > least ? scale : least;
+    if (rule->pow2) {
+        int e;
+        float m = frexpf(scale, &e);
+        scale = ldexpf(1, m > 0.5f ? e : e - 1);
+    }
+    return scale;
+}
+
+typedef struct choice {
+    float scale;
+    int32_t zero;
+} choice;
+
+static choice cover(const fb_weight_rule *rule, float lo, float hi)
+{
+    limits l = limits_of(rule);
+    lo = lo < 0 ? lo : 0;
+    hi = hi > 0 ? hi : 0;
+    if (!has_zero(rule)) {
+        float most = -lo > hi ? -lo : hi;
+        return (choice){tidy(rule, most / (float)l.hi), 0};
+    }
+    float scale = tidy(rule, (hi - lo) / (float)l.hi);
+    return (choice){scale, fb_quantize(-lo, scale, 0, l.lo, l.hi)};
+}
+
+static double error_of(const fb_weight_rule *rule, const float *w, size_t n, choice c)
+{
+    limits l = limits_of(rule);
+    float inverse = 1 / c.scale, lo = (float)(l.lo - c.zero), hi = (float)(l.hi - c.zero);
+    double total = 0;
+    for (size_t i = 0; i < n; i++) {
+        float v = w[i] * inverse;
+        float q = v > lo ? v : lo;
+        q = q < hi ? q : hi;
+        q = (q + 12582912.0f) - 12582912.0f; /* nearest integer for |q| < 2^22 */
+        total += (double)((v - q) * (v - q));
+    }
+    return total * (double)c.scale * (double)c.scale;
+}
+
+/* Shrinks the range by 1% a step, down to a fifth; powers of two by halves. */
+static choice least_error(const fb_weight_rule *rule, const float *w, size_t n, float lo, float hi)
+{
+    choice best = cover(rule, lo, hi);
+    double least = error_of(rule, w, n, best);
+    int steps = rule->pow2 ? 3 : 80;
+    for (int i = 1; i <= steps; i++) {
+        float f = rule->pow2 ? ldexpf(1, -i) : 1 - 0.01f * (float)i;
+        choice c = cover(rule, lo * f, hi * f);
+        double e = error_of(rule, w, n, c);
+        if (e < least) {
+            least = e;
+            best = c;
+        }
+    }
+    return best;
+}
+
+static size_t block_length(const fb_weight_codes *c, size_t b)
+{
+    size_t at = b % c->per_inner * c->block, left = c->inner - at;
+    return left < c->block ? left : c->block;
+}
+
+static const float *block_start(const fb_weight_codes *c, size_t b)
+{
+    return c->w + b / c->per_inner * c->inner + b % c->per_inner * c->block;
+}
+
+static void choose_scales(fb_weight_codes *c)
+{
+    for (size_t b = 0; b < c->n_blocks; b++) {
+        const float *w = block_start(c, b);
+        size_t n = block_length(c, b);
+        float lo = 0, hi = 0;
+        for (size_t i = 0; i < n; i++) {
+            lo = w[i] < lo ? w[i] : lo;
+            hi = w[i] > hi ? w[i] : hi;
+        }
+        bool search = c->rule->mse && lo < hi;
+        choice best = search ? least_error(c->rule, w, n, lo, hi) : cover(c->rule, lo, hi);
+        c->scale[b] = best.scale;
+        if (c->zero)
+            c->zero[b] = best.zero;
+    }
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+static void cut_blocks(fb_weight_codes *c, const fb_tensor *t)
+{
+    bool channels = c->rule->per_channel && t->rank > 0;
+    c->inner = channels ? c->n / (size_t)t->dims[0] : c->n;
+    c->block = channels && c->rule->group && c->rule->group < c->inner ? c->rule->group : c->inner;
+    c->per_inner = (c->inner + c->block - 1) / c->block;
+    c->n_blocks = c->n / c->inner * c->per_inner;
+}
+
+fb_status fb_weight_codes_init(fb_weight_codes *c, const fb_tensor *t, const fb_weight_rule *rule)
+{
+    int64_t n;
+    *c = (fb_weight_codes){.rule = rule};
+    FB_ENSURE(t->is_const && fb_tensor_elems(t, 0, &n) && n > 0);
+    c->n = (size_t)n;
+    cut_blocks(c, t);
+    fb_status status;
+    c->w = fb_calloc(c->n, sizeof *c->w);
+    c->scale = fb_calloc(c->n_blocks, sizeof *c->scale);
+    c->zero = has_zero(rule) ? fb_calloc(c->n_blocks, sizeof *c->zero) : NULL;
+    if (!c->w || !c->scale || (has_zero(rule) && !c->zero)) {
+        status = fb_fail(FB_E_MEMORY, "no memory for weight '%.200s'", t->name);
+        goto fail;
+    }
+    FB_GO(fb_tensor_decode(t, c->w));
+    for (size_t i = 0; i < c->n; i++) {
+        if (!isfinite(c->w[i])) {
+            status = fb_fail(FB_E_FORMAT, "weight '%.200s' has the value %g at %zu; weights must "
+                                          "be finite",
+                             t->name, (double)c->w[i], i);
+            goto fail;
+        }
+    }
+    choose_scales(c);
+    return FB_OK;
+fail:
+    fb_weight_codes_free(c);
+    return status;
+}
+
+void fb_weight_codes_free(fb_weight_codes *c)
+{
+    fb_free(c->w);
+    fb_free(c->scale);
+    fb_free(c->zero);
+    *c = (fb_weight_codes){0};
+}
+
+fb_status fb_weight_codes_store(const fb_weight_codes *c, fb_model *m, int32_t tensor)
+{
+    const fb_weight_rule *rule = c->rule;
+    bool channels = rule->per_channel && m->tensors[tensor].rank > 0;
+    bool grouped = c->per_inner > 1;
+    fb_encoding e = {.kind = FB_ENC_AFFINE,
+                     .bits = (uint8_t)rule->bits,
+                     .is_signed = !has_zero(rule),
+                     .pow2 = rule->pow2,
+                     .axis = channels ? 0 : -1,
+                     .group = grouped ? (uint32_t)c->block : 0,
+                     .n_scales = (uint32_t)c->n_blocks,
+                     .scale = c->scale,
+                     .zero = c->zero};
+    size_t bytes;
+    if (!fb_packed_bytes(c->n, rule->bits, &bytes))
+        return fb_fail(FB_E_LIMIT, "weight '%.200s' is too large", m->tensors[tensor].name);
+    uint8_t *data = fb_calloc(1, bytes);
+    if (!data)
+        return fb_fail(FB_E_MEMORY, "no memory for weight '%.200s'", m->tensors[tensor].name);
+    for (size_t b = 0; b < c->n_blocks; b++) {
+        size_t at = (size_t)(block_start(c, b) - c->w), n = block_length(c, b);
+        int32_t zero = c->zero ? c->zero[b] : 0;
+        for (size_t i = at; i < at + n; i++)
+            fb_packed_put(data, i, rule->bits, fb_weight_code(rule, c->w[i], c->scale[b], zero));
+    }
+    fb_status status = fb_model_set_payload(m, tensor, &e, data, bytes);
+    fb_free(data);
+    return status;
+}
