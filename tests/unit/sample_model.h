@@ -6,6 +6,7 @@
 #include "model/shape.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,6 +79,20 @@ static inline fb_status sample_node(fb_model *m, fb_op op, const char *name, uin
     (void)snprintf(text, sizeof text, "%s_out", name);
     status = fb_model_add_tensor(m, text, result.dtype, result.rank, dims, out);
     return status == FB_OK ? fb_model_add_node(m, op, name, n_in, in, 1, out, attr, NULL) : status;
+}
+
+/* By fields: what else is in the union does not count. */
+static inline bool sample_same_attr(fb_op op, const fb_attr *a, const fb_attr *b)
+{
+    uint32_t n;
+    const fb_field *f = fb_attr_fields(fb_op_get(op)->attr, &n);
+    for (uint32_t i = 0; i < n; i++) {
+        size_t wide = f[i].type == FB_FIELD_I64 || f[i].type == FB_FIELD_F64 ? 8 : 4;
+        if (memcmp((const char *)a + f[i].offset, (const char *)b + f[i].offset,
+                   wide * f[i].count) != 0)
+            return false;
+    }
+    return true;
 }
 
 static inline fb_attr sample_conv(int32_t k, int32_t stride, int32_t pad)
