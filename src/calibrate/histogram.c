@@ -48,7 +48,9 @@ void fb_hist_add(fb_hist *h, const float *x, size_t n, float largest)
             zeros++;
             continue;
         }
-        int32_t j = (int32_t)(x[i] * scale + (float)FB_HIST_SIDE);
+        float v = x[i] * scale;
+        int32_t j = (int32_t)v;
+        j += FB_HIST_SIDE - (v < (float)j); /* floor */
         j = j < 0 ? 0 : j;
         j = j >= FB_HIST_BINS ? FB_HIST_BINS - 1 : j;
         h->bins[j]++;

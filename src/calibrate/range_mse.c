@@ -31,8 +31,8 @@ static double error_of(const search *q, double lo, double hi)
     return total * s * s;
 }
 
-/* Best of the candidates lo * (1 - 0.01 i), hi * (1 - 0.01 j); an end that does not move has step 0.
- * The widest wins ties. */
+/* Best of the candidates lo * (1 - 0.01 i), hi * (1 - 0.01 j); an end that does not move has step
+ * 0. The widest wins ties. */
 static void shrink(const search *q, double lo_step, double hi_step, double *lo, double *hi)
 {
     const int steps = 85;

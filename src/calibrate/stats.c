@@ -18,8 +18,8 @@ void fb_stats_free(fb_stats *s)
     *s = (fb_stats){0};
 }
 
-/* Four partial results, so that the loop has no chain of dependent operations; their order is fixed,
- * so sums are the same on every machine. */
+/* Four partial results, so that the loop has no chain of dependent operations; their order is
+ * fixed, so sums are the same on every machine. */
 typedef struct summary {
     float min, max;
     double sum, sum_sq;

@@ -17,8 +17,8 @@ typedef struct fb_stats {
 fb_status fb_stats_init(fb_stats *s);
 void fb_stats_free(fb_stats *s);
 
-/* One batch of n > 0 values. FB_E_FORMAT when one is not finite: the sentence says so without naming
- * the tensor. */
+/* One batch of n > 0 values. FB_E_FORMAT when one is not finite: the sentence says so without
+ * naming the tensor. */
 fb_status fb_stats_add(fb_stats *s, const float *x, size_t n);
 
 /* Made-up statistics (of -1 ... 1) for a dry run. */

@@ -7,8 +7,8 @@
 typedef struct watcher {
     const fb_model *model;
     const int32_t *tensors;
-    int32_t *of_step;   /* [steps] watched tensor that the step writes, or -1 */
-    uint32_t *inputs;   /* [n_inputs] watched tensors that are model inputs */
+    int32_t *of_step; /* [steps] watched tensor that the step writes, or -1 */
+    uint32_t *inputs; /* [n_inputs] watched tensors that are model inputs */
     uint32_t n, n_inputs;
     fb_watch_fn fn;
     void *user;

@@ -96,8 +96,9 @@ fb_status fb_accumulator_check(const fb_model *m, const fb_node *n)
     fb_input_codes in = {x->enc.scale[0], x->enc.zero ? x->enc.zero[0] : 0};
     for (size_t c = 0; c < oc; c++) {
         if (!stored_channel_fits(w, oc, (size_t)n_elems, c, bias[c], in)) {
-            status = fb_fail(FB_E_LIMIT, "layer '%.200s': the sums of channel %zu can exceed 32 "
-                                         "bits; use fewer bits or exclude the layer",
+            status = fb_fail(FB_E_LIMIT,
+                             "layer '%.200s': the sums of channel %zu can exceed 32 "
+                             "bits; use fewer bits or exclude the layer",
                              n->name, c);
             break;
         }

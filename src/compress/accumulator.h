@@ -13,8 +13,8 @@ typedef struct fb_input_codes {
     int32_t zero; /* unsigned 8-bit codes */
 } fb_input_codes;
 
-/* Widens scales (by doubling) until the proof holds for each channel; gives channels without weights a
- * scale that represents their bias well. bias [oc] may be NULL. */
+/* Widens scales (by doubling) until the proof holds for each channel; gives channels without
+ * weights a scale that represents their bias well. bias [oc] may be NULL. */
 fb_status fb_accumulator_fit(fb_weight_codes *c, uint32_t oc, const float *bias, fb_input_codes x);
 
 /* FB_E_LIMIT, with layer and channel, where the proof does not hold for a layer whose input and

@@ -1,5 +1,5 @@
-/* Empirical bias correction (METHODS M.5): b += E[W x] - E[W' x'], x' what the quantised layers before
- * give. */
+/* Empirical bias correction (METHODS M.5): b += E[W x] - E[W' x'], x' what the quantised layers
+ * before give. */
 #include "compress/correct.h"
 
 static fb_status apply(fb_job *job, const fb_recipe_step *step)
@@ -12,7 +12,11 @@ const fb_method_def fb_method_bias_correct = {
     .summary = "shifts biases so that each layer's mean output is the float network's",
     .needs_data = true,
     .n_options = 1,
-    .options = {{.key = "images", .kind = FB_OPTION_WHOLE, .least = 1, .most = 1e6, .preset = "64",
+    .options = {{.key = "images",
+                 .kind = FB_OPTION_WHOLE,
+                 .least = 1,
+                 .most = 1e6,
+                 .preset = "64",
                  .meaning = "calibration images to measure on, at most"}},
     .apply = apply,
 };

@@ -99,8 +99,8 @@ fb_status fb_compress(const fb_model *model, const fb_compress_options *options,
                   .progress_user = options->progress_user};
     fb_status status;
     if (recipe.needs_data && !options->dry_run && !options->data) {
-        status = fb_fail(FB_E_ARG, "method '%s' needs calibration data, and none is given",
-                         recipe.text);
+        status =
+            fb_fail(FB_E_ARG, "method '%s' needs calibration data, and none is given", recipe.text);
         goto fail;
     }
     /* Work on shared payloads; only what is left in the end is copied. */

@@ -12,8 +12,8 @@ typedef struct corrector {
     fb_correction what;
     const char *phase;
     fb_samples samples;
-    uint32_t *nodes;      /* [n] layers to correct, in order */
-    fb_moments *wanted;   /* [n] of the reference, before the activation */
+    uint32_t *nodes;    /* [n] layers to correct, in order */
+    fb_moments *wanted; /* [n] of the reference, before the activation */
     uint32_t n;
 } corrector;
 
@@ -33,7 +33,8 @@ static bool is_changed(const fb_model *m, const fb_node *n)
 {
     int32_t w = fb_node_weight(m, n);
     return w >= 0 && n->in[0] >= 0 &&
-           (m->tensors[w].enc.kind != FB_ENC_PLAIN || m->tensors[n->in[0]].enc.kind != FB_ENC_PLAIN);
+           (m->tensors[w].enc.kind != FB_ENC_PLAIN ||
+            m->tensors[n->in[0]].enc.kind != FB_ENC_PLAIN);
 }
 
 static fb_status find_layers(corrector *c)
@@ -74,8 +75,7 @@ static fb_status split_act(fb_model *m, size_t node, int32_t *before)
     act_of(&m->nodes[node])->clamp = 0;
     m->nodes[node].out[0] = *before;
     fb_node clip = m->nodes[m->n_nodes - 1];
-    memmove(m->nodes + node + 2, m->nodes + node + 1,
-            (m->n_nodes - node - 2) * sizeof *m->nodes);
+    memmove(m->nodes + node + 2, m->nodes + node + 1, (m->n_nodes - node - 2) * sizeof *m->nodes);
     m->nodes[node + 1] = clip;
     return FB_OK;
 }
@@ -88,8 +88,9 @@ static fb_status find_producer(const fb_model *m, int32_t tensor, size_t *node)
             return FB_OK;
         }
     }
-    return fb_fail(FB_E_UNSUPPORTED, "layer output '%.200s' is not in the float network; an earlier "
-                                     "step rewrote it",
+    return fb_fail(FB_E_UNSUPPORTED,
+                   "layer output '%.200s' is not in the float network; an earlier "
+                   "step rewrote it",
                    m->tensors[tensor].name);
 }
 
@@ -210,8 +211,9 @@ static fb_status scale_channels(fb_model *m, const fb_node *n, const double *gai
         w->data_bytes = (size_t)n_elems * sizeof *data;
         return FB_OK;
     }
-    return fb_fail(FB_E_UNSUPPORTED, "layer '%.200s' has no free scale for each output channel to "
-                                     "correct; quantise with per=channel",
+    return fb_fail(FB_E_UNSUPPORTED,
+                   "layer '%.200s' has no free scale for each output channel to "
+                   "correct; quantise with per=channel",
                    n->name);
 }
 

@@ -1,14 +1,15 @@
-/* Cross-layer equalisation (METHODS M.5, Nagel 2019): between two layers with nothing but positively
- * homogeneous, channel-wise operators between them, channel i of the first is divided by s_i and the
- * weights of the second that read it are multiplied by s_i,
+/* Cross-layer equalisation (METHODS M.5, Nagel 2019): between two layers with nothing but
+ * positively homogeneous, channel-wise operators between them, channel i of the first is divided by
+ * s_i and the weights of the second that read it are multiplied by s_i,
  *
  *     s_i = sqrt(r1_i * r2_i) / r2_i,
  *
- * r1_i, r2_i the largest magnitudes of the first layer's row i and the second layer's column i. Both
- * become sqrt(r1_i * r2_i); the network computes the same. Pairs are swept until nothing moves.
+ * r1_i, r2_i the largest magnitudes of the first layer's row i and the second layer's column i.
+ * Both become sqrt(r1_i * r2_i); the network computes the same. Pairs are swept until nothing
+ * moves.
  *
- * A clip with an upper bound (ReLU6) is not homogeneous: such pairs are left alone. So are sums: all
- * that reads or writes one would have to share one s. */
+ * A clip with an upper bound (ReLU6) is not homogeneous: such pairs are left alone. So are sums:
+ * all that reads or writes one would have to share one s. */
 #include "base/status.h"
 #include "compress/method.h"
 #include "compress/region.h"
@@ -106,8 +107,8 @@ static bool find_second(const finder *f, size_t i, pair *p)
 /* --- one pair -------------------------------------------------------------------------------- */
 
 typedef struct layer {
-    float *w;         /* [oc][taps][icg] */
-    float *b;         /* [oc] or NULL */
+    float *w; /* [oc][taps][icg] */
+    float *b; /* [oc] or NULL */
     size_t oc, taps, icg;
     size_t groups;
 } layer;

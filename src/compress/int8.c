@@ -1,7 +1,7 @@
 /* Integers throughout (METHODS M.1-M.3): 8-bit activations with ranges from calibration, weights of
  * 8 bits or fewer, each region of the network that can on integer kernels. Biases stay f32 in the
- * model; the plan rounds them to units of the accumulator, rne(bias / (x_scale * w_scale)), which is
- * what an int32 bias of a QDQ model holds. */
+ * model; the plan rounds them to units of the accumulator, rne(bias / (x_scale * w_scale)), which
+ * is what an int32 bias of a QDQ model holds. */
 #include "calibrate/range.h"
 #include "compress/accumulator.h"
 #include "compress/method.h"
@@ -18,8 +18,8 @@ typedef struct work {
     fb_job *job;
     const fb_recipe_step *step;
     fb_region region;
-    int32_t *tensors;  /* encoded ones, [region.n_encoded] */
-    fb_stats *stats;   /* of each */
+    int32_t *tensors;      /* encoded ones, [region.n_encoded] */
+    fb_stats *stats;       /* of each */
     fb_input_codes *codes; /* [n_tensors] of the model as it came */
 } work;
 
@@ -145,8 +145,8 @@ static bool reads_codes(const work *w, size_t node)
            (n->out[0] >= 0 && w->region.encoded[n->out[0]] && fb_node_is_carrier(w->job->model, n));
 }
 
-/* A model input or output stays float: its readers, among the first n_nodes, get a twin that a convert
- * node encodes. */
+/* A model input or output stays float: its readers, among the first n_nodes, get a twin that a
+ * convert node encodes. */
 static fb_status add_twin(const work *w, size_t n_nodes, int32_t t, int32_t *twin)
 {
     fb_model *m = w->job->model;
@@ -207,8 +207,9 @@ static fb_status refuse(const fb_model *m, const fb_region *r)
                                          "quantise");
     for (size_t t = 0; t < m->n_tensors; t++) {
         if (r->encoded[t] && m->tensors[t].enc.kind != FB_ENC_PLAIN)
-            return fb_fail(FB_E_ARG, "tensor '%.200s' is encoded already; int8 starts from float "
-                                     "activations",
+            return fb_fail(FB_E_ARG,
+                           "tensor '%.200s' is encoded already; int8 starts from float "
+                           "activations",
                            m->tensors[t].name);
     }
     return FB_OK;
@@ -259,18 +260,33 @@ const fb_method_def fb_method_int8 = {
     .summary = "weights of 8 bits (int2 to int7: fewer) and 8-bit activations on integer kernels",
     .needs_data = true,
     .n_options = 6,
-    .options = {
-        {.key = "act", .kind = FB_OPTION_CHOICE, .choices = FB_RANGE_NAMES, .preset = "mse",
-         .meaning = "how the range of an activation is chosen"},
-        {.key = "percentile", .kind = FB_OPTION_NUMBER, .least = 50.001, .most = 100,
-         .preset = "99.99", .meaning = "for act=percentile"},
-        {.key = "weights", .kind = FB_OPTION_CHOICE, .choices = "minmax|mse", .preset = "mse",
-         .meaning = "weight scales by largest value or by least squared error"},
-        {.key = "per", .kind = FB_OPTION_CHOICE, .choices = "channel|tensor", .preset = "channel",
-         .meaning = "a weight scale for each output channel, or one"},
-        {.key = "include", .kind = FB_OPTION_TEXT,
-         .meaning = "only layers with these names; * and ? stand for any, | separates"},
-        {.key = "exclude", .kind = FB_OPTION_TEXT, .meaning = "layers that stay float"},
-    },
+    .options =
+        {
+            {.key = "act",
+             .kind = FB_OPTION_CHOICE,
+             .choices = FB_RANGE_NAMES,
+             .preset = "mse",
+             .meaning = "how the range of an activation is chosen"},
+            {.key = "percentile",
+             .kind = FB_OPTION_NUMBER,
+             .least = 50.001,
+             .most = 100,
+             .preset = "99.99",
+             .meaning = "for act=percentile"},
+            {.key = "weights",
+             .kind = FB_OPTION_CHOICE,
+             .choices = "minmax|mse",
+             .preset = "mse",
+             .meaning = "weight scales by largest value or by least squared error"},
+            {.key = "per",
+             .kind = FB_OPTION_CHOICE,
+             .choices = "channel|tensor",
+             .preset = "channel",
+             .meaning = "a weight scale for each output channel, or one"},
+            {.key = "include",
+             .kind = FB_OPTION_TEXT,
+             .meaning = "only layers with these names; * and ? stand for any, | separates"},
+            {.key = "exclude", .kind = FB_OPTION_TEXT, .meaning = "layers that stay float"},
+        },
     .apply = apply,
 };

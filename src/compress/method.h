@@ -21,7 +21,7 @@ typedef struct fb_option_def {
     fb_option_kind kind;
     const char *choices; /* "a|b|c" */
     double least, most;
-    const char *preset;  /* value when not given; NULL: depends, see meaning */
+    const char *preset; /* value when not given; NULL: depends, see meaning */
     const char *meaning;
 } fb_option_def;
 

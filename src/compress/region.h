@@ -16,9 +16,9 @@
 #include "model/model.h"
 
 typedef struct fb_region {
-    bool *integer;    /* [n_nodes] */
-    bool *encoded;    /* [n_tensors] */
-    int32_t *leader;  /* [n_tensors] encoded tensors with the same leader share an encoding */
+    bool *integer;   /* [n_nodes] */
+    bool *encoded;   /* [n_tensors] */
+    int32_t *leader; /* [n_tensors] encoded tensors with the same leader share an encoding */
     uint32_t n_integer, n_encoded;
 } fb_region;
 
@@ -26,8 +26,9 @@ typedef struct fb_region {
 fb_status fb_region_find(const fb_model *m, const char *include, const char *exclude, fb_region *r);
 void fb_region_free(fb_region *r);
 
-/* Conv or dense with an f32 activation as input and a constant weight that is plain or encoded as the
- * integer kernels take it: at most 8 bits, a scale for the tensor or for each output channel. */
+/* Conv or dense with an f32 activation as input and a constant weight that is plain or encoded as
+ * the integer kernels take it: at most 8 bits, a scale for the tensor or for each output channel.
+ */
 bool fb_node_is_layer(const fb_model *m, const fb_node *n);
 /* Runs on codes when its output is encoded. */
 bool fb_node_is_carrier(const fb_model *m, const fb_node *n);

@@ -26,8 +26,9 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
                            .pow2 = o[OPT_SCALE].choice == 1,
                            .zero = o[OPT_ZERO].choice == 1};
     if (o[OPT_GROUP].number > 0 && o[OPT_PER].choice == 1)
-        return fb_fail(FB_E_ARG, "per=tensor leaves no room for group=%u; groups lie within a "
-                                 "channel",
+        return fb_fail(FB_E_ARG,
+                       "per=tensor leaves no room for group=%u; groups lie within a "
+                       "channel",
                        rule.group);
     uint32_t found = 0;
     for (size_t i = 0; i < m->n_nodes; i++) {
@@ -56,20 +57,38 @@ const fb_method_def fb_method_weights = {
     .summary = "weights alone in 8 bits (w1 to w16: in so many), activations in floats",
     .needs_data = false,
     .n_options = 7,
-    .options = {
-        {.key = "per", .kind = FB_OPTION_CHOICE, .choices = "channel|tensor", .preset = "channel",
-         .meaning = "a scale for each output channel, or one"},
-        {.key = "group", .kind = FB_OPTION_WHOLE, .least = 0, .most = 1 << 24, .preset = "0",
-         .meaning = "a scale for each so many weights of a channel; 0 = one a channel"},
-        {.key = "weights", .kind = FB_OPTION_CHOICE, .choices = "minmax|mse", .preset = "mse",
-         .meaning = "scales by largest value or by least squared error"},
-        {.key = "scale", .kind = FB_OPTION_CHOICE, .choices = "free|pow2", .preset = "free",
-         .meaning = "any scales, or powers of two (fixed point)"},
-        {.key = "zero", .kind = FB_OPTION_CHOICE, .choices = "no|yes", .preset = "no",
-         .meaning = "unsigned codes with a zero point (always with 1 bit)"},
-        {.key = "include", .kind = FB_OPTION_TEXT,
-         .meaning = "only layers with these names; * and ? stand for any, | separates"},
-        {.key = "exclude", .kind = FB_OPTION_TEXT, .meaning = "layers that stay float"},
-    },
+    .options =
+        {
+            {.key = "per",
+             .kind = FB_OPTION_CHOICE,
+             .choices = "channel|tensor",
+             .preset = "channel",
+             .meaning = "a scale for each output channel, or one"},
+            {.key = "group",
+             .kind = FB_OPTION_WHOLE,
+             .least = 0,
+             .most = 1 << 24,
+             .preset = "0",
+             .meaning = "a scale for each so many weights of a channel; 0 = one a channel"},
+            {.key = "weights",
+             .kind = FB_OPTION_CHOICE,
+             .choices = "minmax|mse",
+             .preset = "mse",
+             .meaning = "scales by largest value or by least squared error"},
+            {.key = "scale",
+             .kind = FB_OPTION_CHOICE,
+             .choices = "free|pow2",
+             .preset = "free",
+             .meaning = "any scales, or powers of two (fixed point)"},
+            {.key = "zero",
+             .kind = FB_OPTION_CHOICE,
+             .choices = "no|yes",
+             .preset = "no",
+             .meaning = "unsigned codes with a zero point (always with 1 bit)"},
+            {.key = "include",
+             .kind = FB_OPTION_TEXT,
+             .meaning = "only layers with these names; * and ? stand for any, | separates"},
+            {.key = "exclude", .kind = FB_OPTION_TEXT, .meaning = "layers that stay float"},
+        },
     .apply = apply,
 };

@@ -153,8 +153,9 @@ fb_status fb_weight_codes_init(fb_weight_codes *c, const fb_tensor *t, const fb_
     FB_GO(fb_tensor_decode(t, c->w));
     for (size_t i = 0; i < c->n; i++) {
         if (!isfinite(c->w[i])) {
-            status = fb_fail(FB_E_FORMAT, "weight '%.200s' has the value %g at %zu; weights must "
-                                          "be finite",
+            status = fb_fail(FB_E_FORMAT,
+                             "weight '%.200s' has the value %g at %zu; weights must "
+                             "be finite",
                              t->name, (double)c->w[i], i);
             goto fail;
         }

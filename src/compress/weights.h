@@ -5,23 +5,24 @@
 #include "model/model.h"
 
 typedef struct fb_weight_rule {
-    unsigned bits;       /* 1..16 */
-    bool per_channel;    /* one scale for each index of axis 0 (output channels) */
-    uint32_t group;      /* with per_channel: a scale for so many weights of a channel; 0 = all */
-    bool mse;            /* scales by least squared error, else by the largest value */
-    bool pow2;           /* scales are powers of two */
-    bool zero;           /* unsigned codes with a zero point; always so for 1 bit */
+    unsigned bits;    /* 1..16 */
+    bool per_channel; /* one scale for each index of axis 0 (output channels) */
+    uint32_t group;   /* with per_channel: a scale for so many weights of a channel; 0 = all */
+    bool mse;         /* scales by least squared error, else by the largest value */
+    bool pow2;        /* scales are powers of two */
+    bool zero;        /* unsigned codes with a zero point; always so for 1 bit */
 } fb_weight_rule;
 
-/* A weight tensor on its way to codes: [n_blocks] runs of consecutive weights with one scale each. */
+/* A weight tensor on its way to codes: [n_blocks] runs of consecutive weights with one scale each.
+ */
 typedef struct fb_weight_codes {
     const fb_weight_rule *rule;
     float *w;        /* [n] decoded */
     size_t n, inner; /* inner = weights of one index of axis 0 (n when per tensor) */
     size_t block;    /* weights of a block; the last one of each `inner` may be shorter */
     size_t per_inner, n_blocks;
-    float *scale;    /* [n_blocks] */
-    int32_t *zero;   /* [n_blocks], or NULL */
+    float *scale;  /* [n_blocks] */
+    int32_t *zero; /* [n_blocks], or NULL */
 } fb_weight_codes;
 
 /* Decodes the constant and chooses scales. After a failure *c is empty. */

@@ -1,0 +1,123 @@
+/* The method text and what is said about bad ones. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "compress/method.h"
+
+static void chain_is_parsed(void **state)
+{
+    (void)state;
+    fb_recipe r;
+    assert_int_equal(
+        fb_recipe_parse("  equalize +int8:act=percentile, percentile=99.9 ,exclude=head*|conv1  "
+                        "+ bias-correct:images=16",
+                        &r),
+        FB_OK);
+    assert_int_equal(r.n_steps, 3);
+    assert_true(r.needs_data);
+    assert_string_equal(r.steps[0].method->name, "equalize");
+    assert_int_equal(r.steps[1].bits, 8);
+    assert_int_equal(r.steps[1].option[0].choice, 2);
+    assert_true(r.steps[1].option[1].number == 99.9);
+    assert_string_equal(r.steps[1].option[5].text, "head*|conv1");
+    assert_string_equal(r.steps[1].option[4].text, "");
+    assert_true(r.steps[2].option[0].number == 16);
+    assert_string_equal(r.text, "equalize + int8:act=percentile, percentile=99.9 ,"
+                                "exclude=head*|conv1 + bias-correct:images=16");
+    fb_recipe_free(&r);
+}
+
+static void lines_and_comments(void **state)
+{
+    (void)state;
+    fb_recipe r;
+    assert_int_equal(fb_recipe_parse("# small + weights\n\nequalize # first\r\n  w4:group=64\n", &r),
+                     FB_OK);
+    assert_string_equal(r.text, "equalize + w4:group=64");
+    assert_int_equal(r.steps[1].bits, 4);
+    assert_false(r.needs_data);
+    fb_recipe_free(&r);
+}
+
+static void bad_text_is_explained(void **state)
+{
+    (void)state;
+    const struct {
+        const char *text, *says;
+    } bad[] = {
+        {"", "the method text is empty"},
+        {" # nothing", "the method text is empty"},
+        {"int8 +", "a step is missing beside a '+'"},
+        {"+ int8", "a step is missing beside a '+'"},
+        {"int8 + + w8", "a step is missing beside a '+'"},
+        {"int9", "step 'int9': int takes 2 to 8 bits"},
+        {"w17", "step 'w17': w takes 1 to 16 bits"},
+        {"w", "'w' is not a method; the methods are int8, w8, equalize"},
+        {"int8x", "'int8x' is not a method"},
+        {"kmeans9", "'kmeans9' is not a method"},
+        {"int8:act=foo", "step 'int8:act=foo': act=foo is not one of minmax|ema|percentile|mse"},
+        {"int8:foo=1", "step 'int8:foo=1': option 'foo' is unknown; the options are act, perc"},
+        {"int8:act", "step 'int8:act': option 'act' has no value; write act=minmax|ema"},
+        {"int8:", NULL},
+        {"int8:act=mse,act=kl", "option 'act' is given twice"},
+        {"int8:percentile=101", "percentile=101 is not a number from 50.001 to 100"},
+        {"int8:percentile=9x", "percentile=9x is not a number"},
+        {"int8:percentile=nan", "percentile=nan is not a number"},
+        {"w4:group=1.5", "group=1.5 is not a whole number from 0 to"},
+        {"equalize:x=1", "option 'x' is unknown; the options are none"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        fb_recipe r;
+        fb_status status = fb_recipe_parse(bad[i].text, &r);
+        if (!bad[i].says) {
+            assert_int_equal(status, FB_OK);
+            fb_recipe_free(&r);
+            continue;
+        }
+        assert_int_equal(status, FB_E_ARG);
+        assert_non_null(strstr(fb_error(), bad[i].says));
+        assert_null(r.arena);
+    }
+}
+
+static void globs(void **state)
+{
+    (void)state;
+    assert_true(fb_glob("conv*", "conv1/x"));
+    assert_true(fb_glob("a|b?d|*end", "the end"));
+    assert_true(fb_glob("a|b?d", "bcd"));
+    assert_true(fb_glob("*a*b*", "xxaxxbxx"));
+    assert_false(fb_glob("a|b?d", "bd"));
+    assert_false(fb_glob("", "x"));
+    assert_false(fb_glob("conv", "conv1"));
+    assert_true(fb_glob("*", ""));
+}
+
+static void methods_describe_themselves(void **state)
+{
+    (void)state;
+    fb_method_info info;
+    assert_true(fb_n_methods() >= 5);
+    for (uint32_t i = 0; i < fb_n_methods(); i++) {
+        assert_int_equal(fb_method_at(i, &info), FB_OK);
+        assert_true(strlen(info.name) > 0 && strlen(info.summary) > 10);
+    }
+    assert_int_equal(fb_method_at(0, &info), FB_OK);
+    assert_non_null(strstr(info.options, "act=mse  (minmax|ema|"));
+    assert_int_equal(fb_method_at(fb_n_methods(), &info), FB_E_ARG);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(chain_is_parsed),       cmocka_unit_test(lines_and_comments),
+        cmocka_unit_test(bad_text_is_explained), cmocka_unit_test(globs),
+        cmocka_unit_test(methods_describe_themselves),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
