@@ -48,7 +48,8 @@ static fb_status finish_move(fb_prepare *p, const ptrdiff_t stride[FB_MAX_RANK],
     m->src_at = src_at;
     m->elem_bytes = fb_dtype_bytes(out->dtype);
     m->rows = fbk_walk_rows(&m->walk);
-    m->grain = fb_row_grain(m->walk.dims[m->walk.rank - 1]);
+    /* Multiples of 8 rows, which is what a transposing kernel takes at once. */
+    m->grain = fb_round_up(fb_row_grain(m->walk.dims[m->walk.rank - 1]), 8);
     m->fn = fbk_move_any_pick(p->plan->cpu, &p->step->kernel);
     p->step->run = run_move;
     p->step->n_tiles = fb_tiles(m->rows, m->grain);

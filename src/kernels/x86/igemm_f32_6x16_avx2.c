@@ -8,62 +8,44 @@
  * vanish.
  */
 #include "kernels/igemm_f32.h"
-
-#include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-/* The next loop has a small constant count: without it, acc would live in memory. */
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 6")
-#endif
-
-/* The last n % 8 lanes, as a mask; n in 1..7. */
-static const int32_t mask_bits[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
-
-INLINE __m256i tail_mask(size_t n)
-{
-    return _mm256_loadu_si256((const __m256i *)(mask_bits + 8 - (n & 7)));
-}
+#include "kernels/x86/simd_avx2.h"
 
 /* Vector v of nv; the last is partial unless n is a multiple of 8. */
-INLINE __m256 load_columns(const float *p, int v, int nv, size_t n)
+FBK_INLINE __m256 load_columns(const float *p, int v, int nv, size_t n)
 {
     if (v == nv - 1 && (n & 7))
-        return _mm256_maskload_ps(p + 8 * v, tail_mask(n));
+        return _mm256_maskload_ps(p + 8 * v, fbk_mask(n & 7));
     return _mm256_loadu_ps(p + 8 * v);
 }
 
-INLINE void store_columns(float *p, int v, int nv, size_t n, __m256 value)
+FBK_INLINE void store_columns(float *p, int v, int nv, size_t n, __m256 value)
 {
     if (v == nv - 1 && (n & 7))
-        _mm256_maskstore_ps(p + 8 * v, tail_mask(n), value);
+        _mm256_maskstore_ps(p + 8 * v, fbk_mask(n & 7), value);
     else
         _mm256_storeu_ps(p + 8 * v, value);
 }
 
 /* acc += rows * b over all segments. */
-INLINE void multiply(const fbk_igemm_f32_block *p, const int m, const int nv, __m256 acc[6][3])
+FBK_INLINE void multiply(const fbk_igemm_f32_block *p, const int m, const int nv, __m256 acc[6][3])
 {
     const float *b = p->b;
     const float *const *rows = p->rows;
     for (size_t s = p->n_seg; s > 0; s--, rows += p->rows_ld) {
         const float *x[6];
-        UNROLL
+        FBK_UNROLL
         for (int i = 0; i < m; i++)
             x[i] = rows[i] + p->offset;
         size_t len = p->len;
         for (size_t k = 0; k < len; k++, b += 8 * nv) {
             __m256 w[3];
-            UNROLL
+            FBK_UNROLL
             for (int v = 0; v < nv; v++)
                 w[v] = _mm256_load_ps(b + 8 * v);
-            UNROLL
+            FBK_UNROLL
             for (int i = 0; i < m; i++) {
                 __m256 xi = _mm256_broadcast_ss(x[i] + k);
-                UNROLL
+                FBK_UNROLL
                 for (int v = 0; v < nv; v++)
                     acc[i][v] = _mm256_fmadd_ps(xi, w[v], acc[i][v]);
             }
@@ -71,22 +53,22 @@ INLINE void multiply(const fbk_igemm_f32_block *p, const int m, const int nv, __
     }
 }
 
-INLINE void block(const fbk_igemm_f32_block *p, const int m, const int nv)
+FBK_INLINE void block(const fbk_igemm_f32_block *p, const int m, const int nv)
 {
     __m256 acc[6][3];
-    UNROLL
+    FBK_UNROLL
     for (int i = 0; i < m; i++) {
-        UNROLL
+        FBK_UNROLL
         for (int v = 0; v < nv; v++)
             acc[i][v] = _mm256_setzero_ps();
     }
     multiply(p, m, nv, acc);
     __m256 lo = _mm256_set1_ps(p->lo), hi = _mm256_set1_ps(p->hi);
-    UNROLL
+    FBK_UNROLL
     for (int v = 0; v < nv; v++) {
         __m256 start =
             !p->add && p->bias ? load_columns(p->bias, v, nv, p->n) : _mm256_setzero_ps();
-        UNROLL
+        FBK_UNROLL
         for (int i = 0; i < m; i++) {
             float *y = p->y + (size_t)i * p->ldy;
             __m256 sum = p->add ? load_columns(y, v, nv, p->n) : start;
