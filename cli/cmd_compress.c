@@ -1,0 +1,213 @@
+/* fewbit compress: a network in, a small file out. */
+#include "cli.h"
+#include "out.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* --- measured accuracy, as notes ------------------------------------------------------------- */
+
+static fb_status note_number(fb_model *model, const char *key, double v, int digits)
+{
+    char text[48];
+    snprintf(text, sizeof text, "%.*f", digits, v);
+    return fb_model_set_note(model, key, text);
+}
+
+static fb_status note_accuracy(fb_model *model, const fb_eval_result *r, const char *fingerprint)
+{
+    fb_status status = note_number(model, "accuracy.images", (double)r[1].images, 0);
+    if (status == FB_OK)
+        status = fb_model_set_note(model, "accuracy.fingerprint", fingerprint ? fingerprint : "");
+    if (status == FB_OK)
+        status = note_number(model, "accuracy.agreement", r[1].agreement, 3);
+    if (r[1].top1 != r[1].top1) /* NaN: the images have no labels */
+        return status;
+    if (status == FB_OK)
+        status = note_number(model, "accuracy.top1", r[1].top1, 3);
+    if (status == FB_OK)
+        status = note_number(model, "accuracy.top5", r[1].top5, 3);
+    if (status == FB_OK)
+        status = note_number(model, "accuracy.float_top1", r[0].top1, 3);
+    return status;
+}
+
+static int measure(const arguments *args, fb_model *before, fb_model *after, progress *p,
+                   fb_eval_result *results)
+{
+    fb_prep prep;
+    fb_data *data = NULL;
+    const fb_model *models[2] = {before, after};
+    int code = choose_prep(args, &before, 1, &prep);
+    if (code == EXIT_DONE)
+        code = open_data(args, args->eval, &prep, before, 0, &data);
+    if (code == EXIT_DONE) {
+        fb_measure_options o = measure_options(args, p);
+        fb_status status = fb_eval(models, 2, data, &o, results);
+        progress_clear(p);
+        if (status == FB_OK)
+            status = note_accuracy(after, results, fb_data_fingerprint(data));
+        if (status != FB_OK)
+            code = fail_status(status, args->eval);
+    }
+    fb_data_close(&data);
+    return code;
+}
+
+/* --- the summary ----------------------------------------------------------------------------- */
+
+typedef struct outcome {
+    uint64_t bytes_in, bytes_out;
+    double seconds;
+    fb_eval_result eval[2]; /* images 0 if nothing was measured */
+    const fb_model *before, *after;
+} outcome;
+
+/* Layers with weights that stayed plain floats, with the reason as far as the result shows it. */
+static int list_float_layers(const fb_model *model, json_t *list, bool print)
+{
+    for (uint32_t i = 0; i < fb_model_n_layers(model); i++) {
+        layer_view v;
+        int code = layer_look(model, i, &v);
+        if (code != EXIT_DONE)
+            return code;
+        bool plain = v.compressible && strcmp(v.encoding, "f32") == 0;
+        if (!plain && !(v.why_not && v.layer.params > 0))
+            continue;
+        const char *why = plain ? "the method leaves it" : v.why_not;
+        if (print)
+            fprintf(stderr, "  in float: %s (%s): %s\n", v.layer.name, v.layer.op, why);
+        json_t *item = json_object();
+        json_put(item, "name", json_text(v.layer.name));
+        json_put(item, "op", json_text(v.layer.op));
+        json_put(item, "reason", json_text(why));
+        json_push(list, item);
+    }
+    return EXIT_DONE;
+}
+
+static void say(const arguments *args, const outcome *o)
+{
+    const char *verb = args->dry_run ? "would write" : "wrote";
+    double percent = o->bytes_in ? 100.0 * (double)o->bytes_out / (double)o->bytes_in : 0;
+    fprintf(stderr, "%s %s%s%s: %s -> %s bytes (%.1f%%), %.1f s\n", verb,
+            args->output ? args->output : "a file", args->method ? " by " : "",
+            args->method ? args->method : "", show_count(o->bytes_in), show_count(o->bytes_out),
+            percent, o->seconds);
+    if (o->eval[0].images > 0)
+        fprintf(stderr, "top-1 %s -> %s of %s images, agreement %s%%\n",
+                show_number(o->eval[0].top1, 2), show_number(o->eval[1].top1, 2),
+                show_count(o->eval[0].images), show_number(o->eval[1].agreement, 2));
+    for (uint32_t i = 0; args->verbose && i < fb_model_n_notes(o->after); i++) {
+        const char *key, *value;
+        fb_model_note_at(o->after, i, &key, &value);
+        fprintf(stderr, "  note %s = %.200s\n", key, value);
+    }
+}
+
+static int report(const arguments *args, const outcome *o)
+{
+    json_t *list = json_array(), *r = json_report("compress");
+    if (!args->quiet)
+        say(args, o);
+    int code = list_float_layers(o->after, list, !args->quiet);
+    json_put(r, "input", json_text(args->files[0]));
+    json_put(r, "output", json_text(args->output));
+    json_put(r, "dry_run", json_boolean(args->dry_run));
+    json_put(r, "bytes_in", json_integer((json_int_t)o->bytes_in));
+    json_put(r, "bytes", json_integer((json_int_t)o->bytes_out));
+    json_put(r, "seconds", json_number(o->seconds));
+    json_put(r, "float_layers", list);
+    if (o->eval[0].images > 0) {
+        json_put(r, "images", json_integer((json_int_t)o->eval[0].images));
+        json_put(r, "float_top1", json_number(o->eval[0].top1));
+        json_put(r, "top1", json_number(o->eval[1].top1));
+        json_put(r, "agreement", json_number(o->eval[1].agreement));
+    }
+    if (code != EXIT_DONE || !args->json) {
+        json_decref(r);
+        return code;
+    }
+    return json_emit(args, r);
+}
+
+/* --- the command ----------------------------------------------------------------------------- */
+
+static int check(const arguments *args)
+{
+    if (args->dry_run && args->eval)
+        return fail(EXIT_USAGE, "compress: --eval has no effect with --dry-run");
+    if (!args->output && !args->dry_run)
+        return fail(EXIT_USAGE, "compress: say where to write with -o FILE");
+    int code = args->output ? check_output(args, args->data) : EXIT_DONE;
+    return code == EXIT_DONE ? json_check(args) : code;
+}
+
+static int compress_model(const arguments *args, fb_model *before, progress *p)
+{
+    outcome o = {.before = before};
+    fb_model *after = NULL;
+    double start = seconds_now();
+    int code = squeeze(args, args->files[0], before, args->dry_run, p, &after);
+    o.after = after;
+    o.seconds = seconds_now() - start;
+    if (code == EXIT_DONE && args->eval)
+        code = measure(args, before, after, p, o.eval);
+    if (code == EXIT_DONE)
+        code = file_bytes(args->files[0], &o.bytes_in);
+    if (code == EXIT_DONE && interrupted())
+        code = fail(EXIT_INTERRUPTED, "interrupted; nothing was written");
+    if (code == EXIT_DONE) {
+        fb_status status = fb_model_file_bytes(after, &o.bytes_out);
+        if (status == FB_OK && !args->dry_run)
+            status = fb_model_save(after, args->output);
+        code = status == FB_OK ? report(args, &o) : fail_status(status, args->output);
+    }
+    fb_model_close(&after);
+    return code;
+}
+
+static int run(const arguments *args)
+{
+    progress p;
+    fb_model *before;
+    progress_init(&p, args->quiet);
+    int code = check(args);
+    if (code != EXIT_DONE)
+        return code;
+    code = open_model(args->files[0], &before);
+    if (code == EXIT_DONE)
+        code = compress_model(args, before, &p);
+    fb_model_close(&before);
+    return code;
+}
+
+const command cmd_compress = {
+    .name = "compress",
+    .operands = "MODEL",
+    .min_files = 1,
+    .max_files = 1,
+    .summary = "write a network in few bits",
+    .example =
+        "fewbit compress net.onnx --data imgs/ --prep imagenet --method int8 -o net.fewbit\n",
+    .notes =
+        "MODEL is an ONNX or a .fewbit file. The images calibrate the number ranges; a few\n"
+        "hundred do. Preprocessing, labels and provenance travel inside the file that is\n"
+        "written. Labels come from --labels, else from the model, else from class folders of\n"
+        "--data. FILE is never written half: after a failure, what was there is still there.\n",
+    .options = {OPT_OUTPUT, OPT_FORCE, OPT_METHOD, OPT_DATA, OPT_PREP, OPT_LABELS, OPT_LIMIT,
+                OPT_SEED, OPT_DRY_RUN, OPT_EVAL, OPT_BATCH, OPT_THREADS, OPT_CPU, OPT_JSON,
+                OPT_QUIET, OPT_VERBOSE, OPT_END},
+    .threads = 0,
+    .batch = 8,
+    .limit = 512,
+    .run = run,
+};

@@ -1,0 +1,296 @@
+/* The option table and its parser. */
+#include "cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const option_def option_table[OPT_COUNT] = {
+#define OPTION(id, letter, name, arg, value, help) [id] = {id, letter, name, arg, value, help},
+    OPTION(OPT_OUTPUT, 'o', "output", ARG_NEEDED, "FILE", "write the result to FILE") OPTION(
+        OPT_FORCE, 'f', "force", ARG_NONE, "",
+        "replace an existing output file") OPTION(OPT_METHOD, 'm', "method", ARG_NEEDED, "TEXT",
+                                                  "methods to apply, joined by '+' (see 'fewbit "
+                                                  "info --methods')")
+        OPTION(OPT_DATA, 0, "data", ARG_NEEDED, "SPEC",
+               "images: a folder, a 'path label' list, IDX, CIFAR binary or x.npy[,y.npy]")
+            OPTION(OPT_PREP, 0, "prep", ARG_NEEDED, "TEXT",
+                   "preprocessing, NAME[,key=value...]: imagenet, tensorflow, caffe, cifar10, "
+                   "mnist, none") OPTION(OPT_LABELS, 0, "labels", ARG_NEEDED, "FILE",
+                                         "names of the classes, one a line")
+                OPTION(OPT_LIMIT, 0, "limit", ARG_NEEDED, "N",
+                       "at most N images, spread evenly over the data (0 = all)")
+                    OPTION(OPT_SEED, 0, "seed", ARG_NEEDED, "N",
+                           "seed of everything random (default 0)")
+                        OPTION(OPT_DRY_RUN, 0, "dry-run", ARG_NONE, "",
+                               "write nothing and read no image; tell the size the file would have")
+                            OPTION(OPT_EVAL, 0, "eval", ARG_NEEDED, "SPEC",
+                                   "measure both models on these images and note the accuracy in "
+                                   "the file") OPTION(OPT_TO, 0, "to", ARG_NEEDED, "FORMAT",
+                                                      "format to write: onnx (default)")
+                                OPTION(OPT_TOP, 'k', "top", ARG_NEEDED, "K",
+                                       "show the K best classes (default 5)")
+                                    OPTION(OPT_BATCH, 'b', "batch", ARG_NEEDED, "N",
+                                           "images in one run") OPTION(OPT_SECONDS, 0, "seconds",
+                                                                       ARG_NEEDED, "S",
+                                                                       "time each model for S "
+                                                                       "seconds (default 2)")
+                                        OPTION(OPT_THRESHOLD, 0, "threshold", ARG_NEEDED, "DB",
+                                               "a layer below DB decibels is wrong (default 20)")
+                                            OPTION(OPT_THREADS, 'j', "threads", ARG_NEEDED, "N",
+                                                   "threads (0 = all cores)")
+                                                OPTION(OPT_CPU, 0, "cpu", ARG_NEEDED, "LEVEL",
+                                                       "instruction sets to use: ref, avx2, neon, "
+                                                       "all, or several joined by ','")
+                                                    OPTION(OPT_KERNELS, 0, "kernels", ARG_NONE, "",
+                                                           "list the kernels and which this CPU "
+                                                           "may use")
+                                                        OPTION(OPT_METHODS, 0, "methods", ARG_NONE,
+                                                               "",
+                                                               "list the methods and their options")
+                                                            OPTION(
+                                                                OPT_JSON, 0, "json", ARG_MAY,
+                                                                "FILE",
+                                                                "print JSON instead of tables, or "
+                                                                "write it to FILE beside them")
+                                                                OPTION(OPT_QUIET, 'q', "quiet",
+                                                                       ARG_NONE, "",
+                                                                       "no progress and no summary")
+                                                                    OPTION(OPT_VERBOSE, 'v',
+                                                                           "verbose", ARG_NONE, "",
+                                                                           "say more")
+                                                                        OPTION(OPT_HELP, 'h',
+                                                                               "help", ARG_NONE, "",
+                                                                               "show this help")
+#undef OPTION
+};
+
+bool command_takes(const command *c, option_id id)
+{
+    if (id == OPT_HELP)
+        return true;
+    for (size_t i = 0; c->options[i] != OPT_END; i++) {
+        if (c->options[i] == id)
+            return true;
+    }
+    return false;
+}
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+static int bad_value(const arguments *a, option_id id, const char *text, const char *rule)
+{
+    return fail(EXIT_USAGE, "%s: --%s %s: must be %s", a->command->name, option_table[id].name,
+                text, rule);
+}
+
+static int read_integer(const arguments *a, option_id id, const char *text, uint64_t least,
+                        uint64_t most, uint64_t *out)
+{
+    char rule[80], *end;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 10);
+    bool digits = *text >= '0' && *text <= '9';
+    if (digits && *end == '\0' && errno == 0 && v >= least && v <= most) {
+        *out = v;
+        return EXIT_DONE;
+    }
+    snprintf(rule, sizeof rule, "an integer from %llu to %llu", (unsigned long long)least,
+             (unsigned long long)most);
+    return bad_value(a, id, text, rule);
+}
+
+static int read_small(const arguments *a, option_id id, const char *text, uint64_t least,
+                      uint64_t most, uint32_t *out)
+{
+    uint64_t v = *out;
+    int code = read_integer(a, id, text, least, most, &v);
+    *out = (uint32_t)v;
+    return code;
+}
+
+static int read_real(const arguments *a, option_id id, const char *text, double least, double most,
+                     double *out)
+{
+    char rule[80], *end;
+    double v = strtod(text, &end);
+    if (end != text && *end == '\0' && v >= least && v <= most) {
+        *out = v;
+        return EXIT_DONE;
+    }
+    snprintf(rule, sizeof rule, "a number from %g to %g", least, most);
+    return bad_value(a, id, text, rule);
+}
+
+static int take(arguments *a, option_id id, const char *text)
+{
+    a->given[id] = true;
+    switch (id) {
+    case OPT_OUTPUT:
+        a->output = text;
+        return *text ? EXIT_DONE : bad_value(a, id, "''", "a file name");
+    case OPT_METHOD:
+        a->method = text;
+        return EXIT_DONE;
+    case OPT_DATA:
+        a->data = text;
+        return *text ? EXIT_DONE : bad_value(a, id, "''", "a data set");
+    case OPT_PREP:
+        a->prep = text;
+        return EXIT_DONE;
+    case OPT_LABELS:
+        a->labels = text;
+        return EXIT_DONE;
+    case OPT_EVAL:
+        a->eval = text;
+        return *text ? EXIT_DONE : bad_value(a, id, "''", "a data set");
+    case OPT_TO:
+        a->to = text;
+        return strcmp(text, "onnx") == 0 ? EXIT_DONE : bad_value(a, id, text, "onnx");
+    case OPT_LIMIT:
+        return read_integer(a, id, text, 0, UINT64_MAX, &a->limit);
+    case OPT_SEED:
+        return read_integer(a, id, text, 0, UINT64_MAX, &a->seed);
+    case OPT_TOP:
+        return read_small(a, id, text, 1, 1000, &a->top);
+    case OPT_BATCH:
+        return read_small(a, id, text, 1, 4096, &a->batch);
+    case OPT_THREADS:
+        return read_small(a, id, text, 0, 256, &a->threads);
+    case OPT_SECONDS:
+        return read_real(a, id, text, 0, 3600, &a->seconds);
+    case OPT_THRESHOLD:
+        return read_real(a, id, text, -1000, 1000, &a->threshold);
+    case OPT_CPU:
+        return fb_cpu_parse(text, &a->cpu) == FB_OK ? EXIT_DONE
+                                                    : fail_status(FB_E_ARG, a->command->name);
+    case OPT_JSON:
+        a->json = true;
+        a->json_file = text;
+        return EXIT_DONE;
+    case OPT_FORCE:
+        a->force = true;
+        return EXIT_DONE;
+    case OPT_DRY_RUN:
+        a->dry_run = true;
+        return EXIT_DONE;
+    case OPT_KERNELS:
+        a->kernels = true;
+        return EXIT_DONE;
+    case OPT_METHODS:
+        a->methods = true;
+        return EXIT_DONE;
+    case OPT_QUIET:
+        a->quiet = true;
+        return EXIT_DONE;
+    case OPT_VERBOSE:
+        a->verbose = true;
+        return EXIT_DONE;
+    default:
+        return EXIT_DONE;
+    }
+}
+
+/* --- the line -------------------------------------------------------------------------------- */
+
+enum { LONG_BASE = 1000 };
+
+/* getopt gets every option of the table, so that one of another command can be told from one that
+ * does not exist. */
+static void build_getopt(struct option *longs, char *shorts)
+{
+    *shorts++ = ':';
+    for (int id = 1; id < OPT_COUNT; id++) {
+        const option_def *o = &option_table[id];
+        int has = o->arg == ARG_NEEDED ? required_argument
+                  : o->arg == ARG_MAY  ? optional_argument
+                                       : no_argument;
+        *longs++ = (struct option){o->name, has, NULL, LONG_BASE + id};
+        if (!o->letter)
+            continue;
+        *shorts++ = o->letter;
+        if (o->arg == ARG_NEEDED)
+            *shorts++ = ':';
+    }
+    *longs = (struct option){NULL, 0, NULL, 0};
+    *shorts = '\0';
+}
+
+static option_id id_of(int found)
+{
+    if (found >= LONG_BASE)
+        return (option_id)(found - LONG_BASE);
+    for (int id = 1; id < OPT_COUNT; id++) {
+        if (option_table[id].letter == found)
+            return (option_id)id;
+    }
+    return OPT_END;
+}
+
+/* What getopt choked on: a short option by its letter, a long one as it was typed. */
+static int refuse(const arguments *a, int found, char **argv)
+{
+    const char *name = a->command->name;
+    char letter[3] = {'-', (char)optopt, '\0'};
+    bool is_long = optopt == 0 || optopt >= LONG_BASE;
+    const char *typed = is_long ? argv[optind - 1] : letter;
+    if (found == ':')
+        return fail(EXIT_USAGE, "%s: option %s needs a value", name, typed);
+    if (is_long && optopt >= LONG_BASE)
+        return fail(EXIT_USAGE, "%s: option --%s takes no value", name,
+                    option_table[optopt - LONG_BASE].name);
+    return fail(EXIT_USAGE, "%s: unknown or ambiguous option %s; 'fewbit %s --help' lists them",
+                name, typed, name);
+}
+
+static int check_together(const arguments *a)
+{
+    const char *name = a->command->name;
+    if (a->n_files < a->command->min_files)
+        return fail(EXIT_USAGE, "%s: expects %s; see 'fewbit %s --help'", name,
+                    a->command->operands, name);
+    if (a->n_files > a->command->max_files)
+        return fail(EXIT_USAGE, "%s: unexpected operand '%s'; expects %s", name,
+                    a->files[a->command->max_files],
+                    *a->command->operands ? a->command->operands : "none");
+    if (a->quiet && a->verbose)
+        return fail(EXIT_USAGE, "%s: --quiet and --verbose exclude each other", name);
+    if (a->given[OPT_LIMIT] && !a->data)
+        return fail(EXIT_USAGE, "%s: --limit has no effect without --data", name);
+    return EXIT_DONE;
+}
+
+int arguments_parse(const command *c, int argc, char **argv, arguments *args)
+{
+    struct option longs[OPT_COUNT + 1];
+    char shorts[3 * OPT_COUNT + 2];
+    *args = (arguments){.command = c,
+                        .limit = c->limit,
+                        .batch = c->batch,
+                        .threads = c->threads,
+                        .cpu = fb_cpu_usable(),
+                        .top = 5,
+                        .seconds = 2,
+                        .threshold = 20,
+                        .to = "onnx"};
+    build_getopt(longs, shorts);
+    opterr = 0;
+    optind = 1;
+    for (int found; (found = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
+        if (found == '?' || found == ':')
+            return refuse(args, found, argv);
+        option_id id = id_of(found);
+        if (!command_takes(c, id))
+            return fail(EXIT_USAGE, "%s: option --%s has no effect here", c->name,
+                        option_table[id].name);
+        int code = take(args, id, optarg);
+        if (code != EXIT_DONE)
+            return code;
+    }
+    args->files = argv + optind;
+    args->n_files = argc - optind;
+    return args->given[OPT_HELP] ? EXIT_DONE : check_together(args);
+}

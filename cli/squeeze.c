@@ -1,0 +1,77 @@
+/* One door to fb_compress for `compress` and `inspect --dry-run`. */
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Class names from the folders of the data, if there is one for every class of the model and
+ * nothing better is known. */
+static int labels_from_folders(const fb_data *data, fb_model *model)
+{
+    uint32_t n = fb_data_n_classes(data);
+    if (fb_model_n_labels(model) > 0 || n == 0 || n != model_classes(model))
+        return EXIT_DONE;
+    const char **names = calloc(n, sizeof *names);
+    if (!names)
+        return fail(EXIT_FAILED, "no memory for %u labels", n);
+    bool all = true;
+    for (uint32_t i = 0; i < n; i++) {
+        names[i] = fb_data_class(data, i);
+        all = all && names[i];
+    }
+    fb_status status = all ? fb_model_set_labels(model, names, n) : FB_OK;
+    free(names);
+    return status == FB_OK ? EXIT_DONE : fail_status(status, NULL);
+}
+
+/* Preprocessing and labels into the model, and the data set if one was named. */
+static int prepare(const arguments *args, fb_model *model, fb_data **data)
+{
+    fb_prep prep;
+    int code = apply_labels(args, model);
+    if (code != EXIT_DONE || (!args->data && !args->prep))
+        return code;
+    code = choose_prep(args, &model, 1, &prep);
+    if (code != EXIT_DONE)
+        return code;
+    if (prep.name[0]) {
+        fb_status status = fb_model_set_prep(model, &prep);
+        if (status != FB_OK)
+            return fail_status(status, "--prep");
+    }
+    if (!args->data)
+        return EXIT_DONE;
+    code = open_data(args, args->data, &prep, model, args->limit, data);
+    return code == EXIT_DONE ? labels_from_folders(*data, model) : code;
+}
+
+int squeeze(const arguments *args, const char *path, fb_model *before, bool dry_run, progress *p,
+            fb_model **after)
+{
+    fb_data *data = NULL;
+    fb_compress_options options;
+    *after = NULL;
+    int code = prepare(args, before, &data);
+    if (code == EXIT_DONE) {
+        fb_compress_options_default(&options);
+        if (args->method)
+            options.method = args->method;
+        options.data = data;
+        options.seed = args->seed;
+        options.n_threads = args->threads;
+        options.cpu = args->cpu;
+        options.dry_run = dry_run;
+        options.progress = progress_show;
+        options.progress_user = p;
+        fb_status status = fb_compress(before, &options, after);
+        progress_clear(p);
+        if (status == FB_OK && !fb_model_note(*after, "source"))
+            status = fb_model_set_note(*after, "source", base_name(path));
+        if (status != FB_OK) {
+            code = fail_status(status, path);
+            fb_model_close(after);
+        }
+    }
+    fb_data_close(&data);
+    return code;
+}
