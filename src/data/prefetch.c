@@ -119,7 +119,7 @@ static fb_status make_ring(fb_data_prefetch *p, uint32_t n_threads)
                        sample_bytes);
     p->n_slots = n;
     for (size_t i = 0; i < n; i++)
-        p->slots[i].x = (float *)((char *)p->memory + i * step);
+        p->slots[i].x = p->memory + i * (step / sizeof(float));
     return FB_OK;
 }
 
