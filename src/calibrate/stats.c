@@ -75,11 +75,11 @@ fb_status fb_stats_add(fb_stats *s, const float *x, size_t n)
     return FB_OK;
 }
 
-fb_status fb_stats_invent(fb_stats *s)
+fb_status fb_stats_invent(fb_stats *s, bool positive)
 {
     float x[65];
     for (int i = 0; i < 65; i++)
-        x[i] = (float)(i - 32) / 32;
+        x[i] = positive ? (float)i / 64 : (float)(i - 32) / 32;
     return fb_stats_add(s, x, 65);
 }
 

@@ -21,8 +21,8 @@ void fb_stats_free(fb_stats *s);
  * naming the tensor. */
 fb_status fb_stats_add(fb_stats *s, const float *x, size_t n);
 
-/* Made-up statistics (of -1 ... 1) for a dry run. */
-fb_status fb_stats_invent(fb_stats *s);
+/* Made-up statistics, of -1 ... 1 or 0 ... 1, for a dry run. */
+fb_status fb_stats_invent(fb_stats *s, bool positive);
 
 /* Sums over the values of one channel each; the channel is the last axis. */
 typedef struct fb_moments {

@@ -11,9 +11,11 @@ static int64_t input_reach(int32_t zero)
     return zero > 255 - zero ? zero : 255 - zero;
 }
 
+/* Beyond 32 bits where the plan would have to clip it. */
 static int64_t bias_reach(float bias, float x_scale, float w_scale)
 {
-    return llabs((long long)fb_bias_code(bias, x_scale, w_scale, INT32_MAX));
+    double v = fabs((double)(bias / (x_scale * w_scale)));
+    return v < (double)INT32_MAX ? llrint(v) : (int64_t)1 << 32;
 }
 
 static bool channel_fits(const fb_weight_codes *c, size_t oc, size_t channel, float bias,

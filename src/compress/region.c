@@ -49,6 +49,82 @@ static bool is_move(const fb_node *n)
            n->op == FB_OP_TRANSPOSE || n->op == FB_OP_PAD;
 }
 
+/* --- signs ----------------------------------------------------------------------------------- */
+
+static bool act_is_positive(const fb_act *act)
+{
+    return act->clamp && act->lo >= 0;
+}
+
+static bool unary_is_positive(const fb_attr_unary *u, bool of_positive)
+{
+    switch ((fb_unary)u->kind) {
+    case FB_UNARY_RELU:
+    case FB_UNARY_SIGMOID:
+    case FB_UNARY_HARD_SIGMOID:
+    case FB_UNARY_SOFTPLUS:
+    case FB_UNARY_EXP:
+    case FB_UNARY_SQRT:
+    case FB_UNARY_ABS:
+        return true;
+    case FB_UNARY_CLIP:
+        return u->a >= 0 || (of_positive && u->b >= 0);
+    case FB_UNARY_LEAKY_RELU:
+    case FB_UNARY_HARD_SWISH:
+    case FB_UNARY_TANH:
+        return of_positive;
+    default:
+        return false;
+    }
+}
+
+static bool is_positive(const fb_node *n, bool of_positive)
+{
+    switch (n->op) {
+    case FB_OP_CONV:
+    case FB_OP_CONV_TRANSPOSE:
+        return act_is_positive(&n->attr.conv.act);
+    case FB_OP_DENSE:
+        return act_is_positive(&n->attr.dense.act);
+    case FB_OP_UNARY:
+        return unary_is_positive(&n->attr.unary, of_positive);
+    case FB_OP_BINARY:
+        return act_is_positive(&n->attr.binary.act) ||
+               (of_positive &&
+                (n->attr.binary.kind == FB_BINARY_ADD || n->attr.binary.kind == FB_BINARY_MUL));
+    case FB_OP_PAD:
+        return of_positive && n->attr.pad.value >= 0;
+    case FB_OP_SOFTMAX:
+        return !n->attr.softmax.log;
+    case FB_OP_MAX_POOL:
+    case FB_OP_AVG_POOL:
+    case FB_OP_REDUCE:
+    case FB_OP_CONCAT:
+    case FB_OP_SLICE:
+    case FB_OP_RESHAPE:
+    case FB_OP_TRANSPOSE:
+    case FB_OP_EXPAND:
+    case FB_OP_LRN:
+        return of_positive;
+    default:
+        return false;
+    }
+}
+
+static void find_positive(const fb_model *m, fb_region *r)
+{
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        const fb_node *n = &m->nodes[i];
+        bool all = true;
+        for (uint32_t k = 0; k < n->n_in; k++)
+            all = all && (n->in[k] < 0 || r->positive[n->in[k]]);
+        if (n->out[0] >= 0)
+            r->positive[n->out[0]] = is_positive(n, all);
+    }
+}
+
+/* --- what is encoded ------------------------------------------------------------------------- */
+
 /* Backwards: a consumer stands behind its producer. */
 static void find_encoded(const fb_model *m, fb_region *r)
 {
@@ -107,11 +183,12 @@ fb_status fb_region_find(const fb_model *m, const char *include, const char *exc
 {
     *r = (fb_region){.integer = fb_calloc(m->n_nodes + 1, sizeof(bool)),
                      .encoded = fb_calloc(m->n_tensors + 1, sizeof(bool)),
+                     .positive = fb_calloc(m->n_tensors + 1, sizeof(bool)),
                      .leader = fb_calloc(m->n_tensors + 1, sizeof(int32_t))};
     int32_t *producer = fb_calloc(m->n_tensors + 1, sizeof *producer);
     uint32_t *n_uses = fb_calloc(m->n_tensors + 1, sizeof *n_uses);
     fb_status status = FB_OK;
-    if (!r->integer || !r->encoded || !r->leader || !producer || !n_uses) {
+    if (!r->integer || !r->encoded || !r->positive || !r->leader || !producer || !n_uses) {
         status = fb_fail(FB_E_MEMORY, "no memory for the model");
         goto done;
     }
@@ -122,6 +199,7 @@ fb_status fb_region_find(const fb_model *m, const char *include, const char *exc
         r->n_integer += r->integer[i];
     }
     fb_model_uses(m, producer, n_uses);
+    find_positive(m, r);
     find_encoded(m, r);
     find_leaders(m, producer, n_uses, r);
     for (size_t t = 0; t < m->n_tensors; t++)
@@ -138,6 +216,7 @@ void fb_region_free(fb_region *r)
 {
     fb_free(r->integer);
     fb_free(r->encoded);
+    fb_free(r->positive);
     fb_free(r->leader);
     *r = (fb_region){0};
 }

@@ -19,6 +19,7 @@ typedef struct fb_region {
     bool *integer;   /* [n_nodes] */
     bool *encoded;   /* [n_tensors] */
     int32_t *leader; /* [n_tensors] encoded tensors with the same leader share an encoding */
+    bool *positive;  /* [n_tensors] cannot hold a value below 0, whatever the input */
     uint32_t n_integer, n_encoded;
 } fb_region;
 
