@@ -98,7 +98,9 @@ static uint64_t test_rng_state;
 static inline uint64_t test_seed(void)
 {
     const char *text = getenv("FB_SEED");
-    uint64_t seed = text ? strtoull(text, NULL, 0) : 0x9E3779B97F4A7C15u ^ (uint64_t)getpid();
+    uint64_t seed = UINT64_C(0x9E3779B97F4A7C15) ^ (uint64_t)getpid();
+    if (text)
+        seed = strtoull(text, NULL, 0);
     if (seed == 0)
         seed = 1;
     test_rng_state = seed;
@@ -115,7 +117,7 @@ static inline uint64_t test_random(void)
     x ^= x << 25;
     x ^= x >> 27;
     test_rng_state = x;
-    return x * 0x2545F4914F6CDD1Du;
+    return x * UINT64_C(0x2545F4914F6CDD1D);
 }
 
 /* In [0, n), n > 0. */
