@@ -3,11 +3,14 @@
 
 #include "kernels/any.h"
 #include "kernels/conv_f32.h"
+#include "kernels/conv_q.h"
 #include "kernels/gemm_f32.h"
 #include "kernels/igemm_f32.h"
 #include "kernels/norm_f32.h"
 #include "kernels/point_f32.h"
+#include "kernels/point_q.h"
 #include "kernels/pool_f32.h"
+#include "kernels/pool_q.h"
 
 #include <string.h>
 
@@ -16,11 +19,14 @@ static const fbk_info infos[] = {
 #define FBK(symbol, cpu, family) {#symbol, #family, cpu},
 #include "kernels/any.inc"
 #include "kernels/conv_f32.inc"
+#include "kernels/conv_q.inc"
 #include "kernels/gemm_f32.inc"
 #include "kernels/igemm_f32.inc"
 #include "kernels/norm_f32.inc"
 #include "kernels/point_f32.inc"
+#include "kernels/point_q.inc"
 #include "kernels/pool_f32.inc"
+#include "kernels/pool_q.inc"
 #undef FBK
 };
 
@@ -28,11 +34,14 @@ static fbk_fn *const fns[] = {
 #define FBK(symbol, cpu, family) (fbk_fn *)symbol,
 #include "kernels/any.inc"
 #include "kernels/conv_f32.inc"
+#include "kernels/conv_q.inc"
 #include "kernels/gemm_f32.inc"
 #include "kernels/igemm_f32.inc"
 #include "kernels/norm_f32.inc"
 #include "kernels/point_f32.inc"
+#include "kernels/point_q.inc"
 #include "kernels/pool_f32.inc"
+#include "kernels/pool_q.inc"
 #undef FBK
 };
 

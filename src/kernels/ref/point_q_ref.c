@@ -1,0 +1,56 @@
+/* Element-wise integer kernels, the plain truth. */
+#include "kernels/point_q.h"
+
+static int32_t code_at(const uint8_t *x, size_t i, bool is_signed)
+{
+    return is_signed ? (int8_t)x[i] : x[i];
+}
+
+void fbk_add_q_ref(const fbk_add_q *q, size_t n, const uint8_t *a, const uint8_t *b, uint8_t *y)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = (uint8_t)fb_add_codes(code_at(a, i, q->is_signed), code_at(b, i, q->is_signed),
+                                     &q->law, q->lo, q->hi);
+}
+
+void fbk_mul_q_ref(const fbk_mul_q *q, size_t n, const uint8_t *a, const uint8_t *b, uint8_t *y)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = (uint8_t)fb_mul_codes(code_at(a, i, q->is_signed), q->a_zero,
+                                     code_at(b, i, q->is_signed), q->b_zero, q->ratio, q->y_zero,
+                                     q->lo, q->hi);
+}
+
+void fbk_lut_q_ref(const uint8_t table[256], size_t n, const uint8_t *x, uint8_t *y)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = table[x[i]];
+}
+
+void fbk_quantize_q_ref(const fbk_codes *q, size_t n, const float *x, void *y)
+{
+    bool narrow = q->type == FB_U8 || q->type == FB_S8;
+    for (size_t i = 0; i < n; i++) {
+        int32_t code = fb_quantize(x[i], q->scale, q->zero, q->lo, q->hi);
+        if (narrow)
+            ((uint8_t *)y)[i] = (uint8_t)code;
+        else
+            ((uint16_t *)y)[i] = (uint16_t)code;
+    }
+}
+
+void fbk_dequantize_q_ref(const fbk_codes *q, size_t n, const void *x, float *y)
+{
+    for (size_t i = 0; i < n; i++) {
+        int32_t code;
+        if (q->type == FB_U8)
+            code = ((const uint8_t *)x)[i];
+        else if (q->type == FB_S8)
+            code = ((const int8_t *)x)[i];
+        else if (q->type == FB_U16)
+            code = ((const uint16_t *)x)[i];
+        else
+            code = ((const int16_t *)x)[i];
+        y[i] = fb_dequantize(code, q->scale, q->zero);
+    }
+}
