@@ -1,6 +1,7 @@
 /* fewbit: compress trained convolutional networks and run them. Chooses the subcommand. */
 #include "cli.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <locale.h>
 #include <stdio.h>
@@ -55,8 +56,9 @@ static void print_option(const option_def *o, const command *c)
 
 static void print_help(const command *c)
 {
-    printf("%s\nUsage: fewbit %s %s%s[OPTION...]\n\n%s.\n\nOptions:\n", c->example, c->name,
-           c->operands, *c->operands ? " " : "", c->summary);
+    printf("%s\nUsage: fewbit %s %s%s[OPTION...]\n\n%c%s.\n\nOptions:\n", c->example, c->name,
+           c->operands, *c->operands ? " " : "", toupper((unsigned char)*c->summary),
+           c->summary + 1);
     for (size_t i = 0; c->options[i] != OPT_END; i++)
         print_option(&option_table[c->options[i]], c);
     print_option(&option_table[OPT_HELP], c);

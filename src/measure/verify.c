@@ -133,7 +133,7 @@ static fb_status settle(verifier *v, const fb_run *ref, int32_t tensor, const fb
                         bool from_float)
 {
     fb_view want, got, many;
-    fb_verify_layer *row;
+    fb_verify_layer *row = NULL;
     if (fb_run_tensor(ref, tensor, &want) != FB_OK ||
         fb_run_tensor(v->one, tensor, &got) != FB_OK ||
         fb_run_tensor(v->many, tensor, &many) != FB_OK)
