@@ -27,11 +27,12 @@ enum {
     FB_FORMAT_MINOR = 0, /* a higher one: readers go on, unknown required parts are refused */
     FB_FORMAT_HEADER = 32,
     FB_FORMAT_ENTRY = 24,
-    FB_FORMAT_SECTIONS = 64,     /* most sections */
-    FB_FORMAT_DATA_LOG2 = 6,     /* the DATA section and large payloads start at multiples of 64 */
-    FB_FORMAT_LARGE = 4096,      /* payloads of so many bytes are used in place; smaller ones are
-                                    stored without padding and copied at load */
-    FB_SECTION_REQUIRED = 1 << 0 /* flag: who does not know the section must refuse the file */
+    FB_FORMAT_SECTIONS = 64, /* most sections */
+    FB_FORMAT_DATA_LOG2 = 6, /* the DATA section and each payload in it start at multiples of 64 */
+    FB_FORMAT_LARGE = 16384, /* payloads of so many bytes are in DATA and used in place; smaller
+                                ones are in SMAL and copied at load */
+    FB_SECTION_REQUIRED = 1 << 0, /* flag: who does not know the section must refuse the file */
+    FB_SECTION_CODED = 1 << 1     /* flag: varint with the raw size, then coded bytes (code.h) */
 };
 
 #define FB_SECTION_ID(a, b, c, d)                                                                  \
@@ -45,7 +46,9 @@ typedef enum fb_section {
     FB_SECTION_PREP, /* preprocessing */
     FB_SECTION_LABL, /* labels */
     FB_SECTION_NOTE, /* notes */
-    FB_SECTION_DATA, /* payloads of constants */
+    FB_SECTION_SMAL, /* payloads of constants below FB_FORMAT_LARGE, without gaps, in tensor order
+                      */
+    FB_SECTION_DATA, /* the other payloads; never coded */
     FB_SECTION_COUNT
 } fb_section;
 
@@ -56,20 +59,30 @@ typedef struct fb_section_def {
 } fb_section_def;
 const fb_section_def *fb_section_get(fb_section section);
 
-/* The file as one block: what fb_model_save writes. Ends with fb_out_free. */
-fb_status fb_format_write(const fb_model *m, fb_out *out);
+enum {
+    FB_FORMAT_NO_CHECKSUM = 1 << 0, /* reading, for fuzzing: checksums are not compared */
+    FB_FORMAT_NO_CODING = 1 << 1    /* writing, for tests and for fuzzing: no section is coded */
+};
 
-enum { FB_FORMAT_NO_CHECKSUM = 1 << 0 }; /* for fuzzing: checksums are read, but not compared */
+/* The file as one block: with flags 0 what fb_model_save writes. Ends with fb_out_free. */
+fb_status fb_format_write(const fb_model *m, unsigned flags, fb_out *out);
 
 /* A model from a file in memory, 64-byte aligned; large payloads are borrowed from there, and
  * *in_place says whether any is. Sentences do not name the file. On failure *out is NULL. */
 fb_status fb_format_read(const void *data, size_t bytes, unsigned flags, fb_model **out,
                          bool *in_place);
 
-/* Where payloads lie within DATA, in tensor order: first the large ones, each at the next multiple
- * of 64, then the others without gaps. offset[n_tensors] may be NULL. FB_E_LIMIT when the sum does
- * not fit; data_bytes of all constants must be set. */
-fb_status fb_format_layout(const fb_model *m, uint64_t *offset, uint64_t *bytes);
+/* Where large payloads lie within DATA, in tensor order, each at the next multiple of 64; and the
+ * sum of the small ones. offset[n_tensors] may be NULL. FB_E_LIMIT when a sum does not fit;
+ * data_bytes of all constants must be set. */
+fb_status fb_format_layout(const fb_model *m, uint64_t *offset, uint64_t *data_bytes,
+                           uint64_t *small_bytes);
+static inline bool fb_format_is_small(const fb_tensor *t)
+{
+    return t->is_const && t->data_bytes < FB_FORMAT_LARGE;
+}
+/* Bytes of one element of a small payload, for the coder; 1 for packed ones. */
+unsigned fb_format_period(const fb_tensor *t);
 
 /* One pair a section: writers cannot fail but for memory, which `out` remembers. Readers fill a
  * model in the order of fb_section; what they leave to fb_model_validate cannot hurt them. */
@@ -78,8 +91,8 @@ fb_status fb_get_graph(fb_in *in, fb_model *m);
 void fb_put_names(fb_out *out, const fb_model *m);
 fb_status fb_get_names(fb_in *in, fb_model *m);
 void fb_put_encodings(fb_out *out, const fb_model *m);
-/* Also sets data_bytes of all constants, whose sum must not exceed the bytes of DATA. */
-fb_status fb_get_encodings(fb_in *in, fb_model *m, uint64_t data_section_bytes);
+/* Also sets data_bytes of all constants, whose sum must not exceed the bytes of DATA and SMAL. */
+fb_status fb_get_encodings(fb_in *in, fb_model *m, uint64_t payload_bytes);
 void fb_put_prep(fb_out *out, const fb_model *m);
 fb_status fb_get_prep(fb_in *in, fb_model *m);
 void fb_put_labels(fb_out *out, const fb_model *m);

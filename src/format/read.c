@@ -2,6 +2,7 @@
  * use, and the finished model passes fb_model_validate. */
 #include "base/file.h"
 #include "base/hash.h"
+#include "format/code.h"
 #include "format/format.h"
 
 #include <string.h>
@@ -107,6 +108,8 @@ static fb_status read_entry(const uint8_t *p, entry *e)
         uint32_t want = def->required | (uint32_t)def->align_log2 << 8;
         if (def->id != e->id)
             continue;
+        if (i != FB_SECTION_DATA)
+            want |= e->flags & FB_SECTION_CODED;
         if (e->flags != want)
             return fb_fail(FB_E_FORMAT, "section %s has flags 0x%x, this fewbit knows only 0x%x",
                            e->name, e->flags, want);
@@ -174,51 +177,122 @@ static const entry *find(const table *t, fb_section section)
     return NULL;
 }
 
-static fb_in open_section(const table *t, fb_section section, fb_arena *arena)
+/* The raw bytes of a section as it lies in the file; of a coded one, their number and the code. */
+static fb_status raw_size(const table *t, fb_section section, uint64_t *raw, fb_in *code)
 {
     const entry *e = find(t, section);
-    return fb_in_of(fb_section_get(section)->name, e ? t->data + e->offset : NULL,
-                    e ? (size_t)e->bytes : 0, arena);
+    *code = fb_in_of(fb_section_get(section)->name, e ? t->data + e->offset : NULL,
+                     e ? (size_t)e->bytes : 0, NULL);
+    *raw = fb_in_left(code);
+    if (e && (e->flags & FB_SECTION_CODED)) {
+        *raw = fb_in_varint(code);
+        if (*raw > fb_code_most(fb_in_left(code)))
+            fb_in_broken(code, "%zu coded bytes stand for %llu, at most %llu are possible",
+                         fb_in_left(code), (unsigned long long)*raw,
+                         (unsigned long long)fb_code_most(fb_in_left(code)));
+    }
+    return code->status;
+}
+
+static bool is_coded(const table *t, fb_section section)
+{
+    const entry *e = find(t, section);
+    return e && (e->flags & FB_SECTION_CODED);
+}
+
+static fb_status start_decoding(fb_in *code, uint64_t raw, fb_coder **coder)
+{
+    *coder = fb_coder_create(raw);
+    if (!*coder)
+        return fb_fail(FB_E_MEMORY, "no memory to decode section %s", code->section);
+    fb_coder_start(*coder, code->at, fb_in_left(code));
+    return FB_OK;
+}
+
+/* Frees the coder. */
+static fb_status end_decoding(fb_in *code, fb_coder *coder)
+{
+    bool done = fb_coder_done(coder);
+    fb_free(coder);
+    return done ? FB_OK : fb_in_broken(code, "the code does not end with its last byte");
+}
+
+/* A section to read from, decoded into the arena if it is coded. */
+static fb_status open_section(const table *t, fb_section section, fb_arena *arena, fb_in *in)
+{
+    uint64_t raw;
+    FB_TRY(raw_size(t, section, &raw, in));
+    if (is_coded(t, section)) {
+        fb_coder *coder;
+        uint8_t *bytes = fb_arena_alloc(arena, (size_t)raw);
+        if (!bytes)
+            return fb_fail(FB_E_MEMORY, "no memory for %llu bytes of section %s",
+                           (unsigned long long)raw, in->section);
+        FB_TRY(start_decoding(in, raw, &coder));
+        fb_coder_decode(coder, bytes, (size_t)raw, 1);
+        FB_TRY(end_decoding(in, coder));
+        *in = fb_in_of(in->section, bytes, (size_t)raw, arena);
+    }
+    in->arena = arena;
+    return FB_OK;
 }
 
 /* ---- payloads -------------------------------------------------------------------------------- */
 
-/* Large payloads stay where they are; small ones, stored without padding, are copied. */
-static fb_status take_payloads(const table *t, fb_model *m, bool *in_place)
+static fb_status take_large(const table *t, fb_model *m, bool *in_place)
 {
     const entry *e = find(t, FB_SECTION_DATA);
-    uint64_t have = e ? e->bytes : 0, want;
+    uint64_t have = e ? e->bytes : 0, want, small;
     uint64_t *offset = fb_calloc(m->n_tensors + 1, sizeof *offset);
     if (!offset)
         return fb_fail(FB_E_MEMORY, "no memory for the places of %zu tensors", m->n_tensors);
     fb_status status;
-    FB_GO(fb_format_layout(m, offset, &want));
+    FB_GO(fb_format_layout(m, offset, &want, &small));
     if (have != want) {
-        status = fb_fail(FB_E_FORMAT, "section DATA has %llu bytes, the constants need %llu",
+        status = fb_fail(FB_E_FORMAT, "section DATA has %llu bytes, the large constants need %llu",
                          (unsigned long long)have, (unsigned long long)want);
         goto fail;
     }
     for (size_t i = 0; i < m->n_tensors; i++) {
         fb_tensor *u = &m->tensors[i];
-        if (!u->is_const)
+        if (!u->is_const || fb_format_is_small(u))
             continue;
-        /* dims are at least 1, so a constant has bytes and DATA exists */
-        const uint8_t *p = t->data + e->offset + offset[i];
-        u->data = p;
-        if (u->data_bytes >= FB_FORMAT_LARGE) {
-            *in_place = true;
-            continue;
-        }
-        void *copy = fb_arena_alloc(m->arena, u->data_bytes);
-        if (!copy) {
-            status = fb_fail(FB_E_MEMORY, "no memory for the payload of '%.200s'", u->name);
-            goto fail;
-        }
-        u->data = memcpy(copy, p, u->data_bytes);
+        u->data = t->data + e->offset + offset[i]; /* want > 0, so DATA is there */
+        *in_place = true;
     }
 fail:
     fb_free(offset);
     return status;
+}
+
+static fb_status take_small(const table *t, fb_model *m)
+{
+    fb_in in;
+    fb_coder *coder = NULL;
+    uint64_t have, data, want;
+    FB_TRY(raw_size(t, FB_SECTION_SMAL, &have, &in));
+    FB_TRY(fb_format_layout(m, NULL, &data, &want));
+    if (have != want)
+        return fb_fail(FB_E_FORMAT, "section SMAL has %llu bytes, the small constants need %llu",
+                       (unsigned long long)have, (unsigned long long)want);
+    if (is_coded(t, FB_SECTION_SMAL))
+        FB_TRY(start_decoding(&in, have, &coder));
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        fb_tensor *u = &m->tensors[i];
+        if (!fb_format_is_small(u))
+            continue;
+        void *copy = fb_arena_alloc(m->arena, u->data_bytes);
+        if (!copy) {
+            fb_free(coder);
+            return fb_fail(FB_E_MEMORY, "no memory for the payload of '%.200s'", u->name);
+        }
+        if (coder)
+            fb_coder_decode(coder, copy, u->data_bytes, fb_format_period(u));
+        else
+            memcpy(copy, fb_in_bytes(&in, u->data_bytes), u->data_bytes);
+        u->data = copy;
+    }
+    return coder ? end_decoding(&in, coder) : FB_OK;
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -232,19 +306,24 @@ static fb_status read_sections(const table *t, fb_model *m, bool *in_place)
                   {FB_SECTION_LABL, fb_get_labels},
                   {FB_SECTION_NOTE, fb_get_notes}};
     const entry *data = find(t, FB_SECTION_DATA);
+    uint64_t small;
+    fb_in in;
     if (!find(t, FB_SECTION_GRPH))
         return fb_fail(FB_E_FORMAT, "has no section GRPH");
-    fb_in graph = open_section(t, FB_SECTION_GRPH, m->arena);
-    FB_TRY(fb_get_graph(&graph, m));
-    fb_in names = open_section(t, FB_SECTION_STRS, m->arena);
-    FB_TRY(fb_get_names(&names, m));
-    fb_in encodings = open_section(t, FB_SECTION_ENCP, m->arena);
-    FB_TRY(fb_get_encodings(&encodings, m, data ? data->bytes : 0));
-    FB_TRY(take_payloads(t, m, in_place));
+    FB_TRY(open_section(t, FB_SECTION_GRPH, m->arena, &in));
+    FB_TRY(fb_get_graph(&in, m));
+    FB_TRY(open_section(t, FB_SECTION_STRS, m->arena, &in));
+    FB_TRY(fb_get_names(&in, m));
+    FB_TRY(raw_size(t, FB_SECTION_SMAL, &small, &in));
+    uint64_t payloads = small + (data ? data->bytes : 0);
+    FB_TRY(open_section(t, FB_SECTION_ENCP, m->arena, &in));
+    FB_TRY(fb_get_encodings(&in, m, payloads));
+    FB_TRY(take_large(t, m, in_place));
+    FB_TRY(take_small(t, m));
     for (size_t i = 0; i < sizeof extras / sizeof extras[0]; i++) {
         if (!find(t, extras[i].section))
             continue;
-        fb_in in = open_section(t, extras[i].section, m->arena);
+        FB_TRY(open_section(t, extras[i].section, m->arena, &in));
         FB_TRY(extras[i].get(&in, m));
     }
     return fb_model_validate(m);

@@ -129,7 +129,7 @@ static fb_status get_zeros(fb_in *in, fb_model *m, fb_encoding *e)
     return in->status;
 }
 
-/* The dims are within the limits (get_tensor); `room` is what DATA still has for payloads. */
+/* The dims are within the limits (get_tensor); `room` is what DATA and SMAL still have. */
 static fb_status get_affine(fb_in *in, fb_model *m, fb_tensor *t, uint64_t room)
 {
     fb_encoding *e = &t->enc;
@@ -149,13 +149,13 @@ static fb_status get_affine(fb_in *in, fb_model *m, fb_tensor *t, uint64_t room)
         e->axis = (int8_t)axis;
         e->group = (uint32_t)fb_in_count(in, "group", UINT32_MAX);
     }
-    /* The payload first: there cannot be more scales than elements, nor more elements than DATA has
-     * bits, so a lie about dims costs no memory. */
+    /* The payload first: there cannot be more scales than elements, nor more elements than payloads
+     * have bits, so a lie about dims costs no memory. */
     if (t->is_const) {
         FB_TRY(fb_tensor_payload_bytes(t, &t->data_bytes));
         if (t->data_bytes > room)
-            return fb_in_broken(in, "tensor '%.200s' has %zu bytes, DATA has %llu left", t->name,
-                                t->data_bytes, (unsigned long long)room);
+            return fb_in_broken(in, "tensor '%.200s' has %zu bytes, the payloads have %llu left",
+                                t->name, t->data_bytes, (unsigned long long)room);
     }
     if (!fb_affine_scale_count(t, &n_scales))
         return fb_in_broken(in, "tensor '%.200s' has more than 2^32 scales", t->name);
@@ -180,9 +180,9 @@ void fb_put_encodings(fb_out *out, const fb_model *m)
     }
 }
 
-fb_status fb_get_encodings(fb_in *in, fb_model *m, uint64_t data_section_bytes)
+fb_status fb_get_encodings(fb_in *in, fb_model *m, uint64_t payload_bytes)
 {
-    uint64_t room = data_section_bytes;
+    uint64_t room = payload_bytes;
     for (size_t i = 0; i < m->n_tensors; i++) {
         fb_tensor *t = &m->tensors[i];
         if (t->enc.kind != FB_ENC_PLAIN) {
@@ -199,9 +199,9 @@ fb_status fb_get_encodings(fb_in *in, fb_model *m, uint64_t data_section_bytes)
         }
         if (t->data_bytes > room)
             return fb_fail(FB_E_FORMAT,
-                           "constants up to '%.200s' have more bytes than section "
-                           "DATA, %llu",
-                           t->name, (unsigned long long)data_section_bytes);
+                           "constants up to '%.200s' have more bytes than the payloads, "
+                           "%llu",
+                           t->name, (unsigned long long)payload_bytes);
         room -= t->data_bytes;
     }
     return fb_in_end(in);

@@ -10,7 +10,7 @@ enum {
     TENSOR_NAMED = 1 << 2,  /* its name is in STRS */
     TENSOR_ENCODED = 1 << 3 /* not plain: parameters in ENCP, no dtype byte (it is f32) */
 };
-/* Storage numbers: 0 would be "in DATA", which is not written; others are of later versions. */
+/* Storage numbers are of later versions; without one, a payload is in SMAL or DATA by its size. */
 
 /* ---- what gets a name ----------------------------------------------------------------------- */
 

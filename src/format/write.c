@@ -2,7 +2,7 @@
  * predicted size cannot differ from the written one. */
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/size.h"
+#include "format/code.h"
 #include "format/format.h"
 
 #include <string.h>
@@ -14,6 +14,7 @@ static const fb_section_def sections[FB_SECTION_COUNT] = {
     [FB_SECTION_PREP] = {"PREP", FB_SECTION_ID('P', 'R', 'E', 'P'), 0, 0},
     [FB_SECTION_LABL] = {"LABL", FB_SECTION_ID('L', 'A', 'B', 'L'), 0, 0},
     [FB_SECTION_NOTE] = {"NOTE", FB_SECTION_ID('N', 'O', 'T', 'E'), 0, 0},
+    [FB_SECTION_SMAL] = {"SMAL", FB_SECTION_ID('S', 'M', 'A', 'L'), FB_SECTION_REQUIRED, 0},
     [FB_SECTION_DATA] = {"DATA", FB_SECTION_ID('D', 'A', 'T', 'A'), FB_SECTION_REQUIRED,
                          FB_FORMAT_DATA_LOG2},
 };
@@ -55,46 +56,104 @@ static void emit_zeros(sink *s, uint64_t n)
 
 static bool is_large(const fb_tensor *t)
 {
-    return t->data_bytes >= FB_FORMAT_LARGE;
+    return t->is_const && !fb_format_is_small(t);
 }
 
-fb_status fb_format_layout(const fb_model *m, uint64_t *offset, uint64_t *bytes)
+fb_status fb_format_layout(const fb_model *m, uint64_t *offset, uint64_t *data_bytes,
+                           uint64_t *small_bytes)
 {
-    const uint64_t align = 1u << FB_FORMAT_DATA_LOG2;
-    uint64_t at = 0;
-    for (int large = 1; large >= 0; large--) {
-        for (size_t i = 0; i < m->n_tensors; i++) {
-            const fb_tensor *t = &m->tensors[i];
-            if (!t->is_const || is_large(t) != (large == 1))
-                continue;
-            if (large)
-                at = (at + align - 1) & ~(align - 1);
-            if (offset)
-                offset[i] = at;
-            if (t->data_bytes > ((uint64_t)1 << 62) - at)
-                return fb_fail(FB_E_LIMIT, "the constants have more than 2^62 bytes");
+    const uint64_t align = 1u << FB_FORMAT_DATA_LOG2, most = (uint64_t)1 << 62;
+    uint64_t at = 0, small = 0;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const fb_tensor *t = &m->tensors[i];
+        if (!t->is_const)
+            continue;
+        at = is_large(t) ? (at + align - 1) & ~(align - 1) : at;
+        if (t->data_bytes > most - at)
+            return fb_fail(FB_E_LIMIT, "the constants have more than 2^62 bytes");
+        if (offset)
+            offset[i] = at;
+        if (is_large(t))
             at += t->data_bytes;
-        }
+        else
+            small += t->data_bytes;
     }
-    *bytes = at;
+    *data_bytes = at;
+    *small_bytes = small;
     return FB_OK;
 }
 
+unsigned fb_format_period(const fb_tensor *t)
+{
+    if (t->enc.kind == FB_ENC_PLAIN)
+        return (unsigned)fb_dtype_bytes(t->dtype);
+    return t->enc.bits == 16 ? 2 : 1;
+}
+
 /* The same order as fb_format_layout. */
-static void emit_payloads(sink *s, const fb_model *m)
+static void emit_large(sink *s, const fb_model *m)
 {
     const uint64_t align = 1u << FB_FORMAT_DATA_LOG2;
     uint64_t start = s->n;
-    for (int large = 1; large >= 0; large--) {
-        for (size_t i = 0; i < m->n_tensors; i++) {
-            const fb_tensor *t = &m->tensors[i];
-            if (!t->is_const || is_large(t) != (large == 1))
-                continue;
-            if (large)
-                emit_zeros(s, (align - (s->n - start) % align) % align);
-            emit(s, t->data, t->data_bytes);
-        }
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const fb_tensor *t = &m->tensors[i];
+        if (!is_large(t))
+            continue;
+        emit_zeros(s, (align - (s->n - start) % align) % align);
+        emit(s, t->data, t->data_bytes);
     }
+}
+
+static void put_small(fb_out *out, const fb_model *m)
+{
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        if (fb_format_is_small(&m->tensors[i]))
+            fb_out_bytes(out, m->tensors[i].data, m->tensors[i].data_bytes);
+    }
+}
+
+/* ---- coding --------------------------------------------------------------------------------- */
+
+static void encode_part(fb_coder *c, fb_out *out, fb_section section, const fb_out *raw,
+                        const fb_model *m)
+{
+    if (section != FB_SECTION_SMAL) {
+        fb_coder_encode(c, out, raw->data, raw->n, 1);
+        return;
+    }
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const fb_tensor *t = &m->tensors[i];
+        if (fb_format_is_small(t))
+            fb_coder_encode(c, out, t->data, t->data_bytes, fb_format_period(t));
+    }
+}
+
+/* Replaces a section by its coded form where that is smaller. */
+static fb_status code_part(fb_section section, const fb_model *m, fb_out *part, bool *coded)
+{
+    fb_out out = {0};
+    if (part->n > fb_code_most(part->n)) /* coded would be smaller yet */
+        return FB_OK;
+    fb_coder *c = fb_coder_create(part->n);
+    if (!c)
+        return fb_fail(FB_E_MEMORY, "no memory to code section %s", sections[section].name);
+    fb_out_varint(&out, part->n);
+    size_t head = out.n;
+    encode_part(c, &out, section, part, m);
+    fb_coder_flush(c, &out);
+    fb_free(c);
+    if (out.no_memory) {
+        fb_out_free(&out);
+        return fb_fail(FB_E_MEMORY, "no memory to code section %s", sections[section].name);
+    }
+    *coded = out.n < part->n && part->n <= fb_code_most(out.n - head);
+    if (*coded) {
+        fb_out_free(part);
+        *part = out;
+    } else {
+        fb_out_free(&out);
+    }
+    return FB_OK;
 }
 
 /* ---- the file ------------------------------------------------------------------------------- */
@@ -105,6 +164,7 @@ typedef struct build {
     const fb_model *m;
     fb_out part[FB_SECTION_COUNT]; /* DATA's stays empty */
     uint64_t bytes[FB_SECTION_COUNT], hash[FB_SECTION_COUNT];
+    bool coded[FB_SECTION_COUNT];
     uint64_t file_bytes;
 } build;
 
@@ -129,7 +189,8 @@ static void emit_header(sink *s, const build *b)
         if (b->bytes[i] == 0)
             continue;
         fb_out_u32(&head, sections[i].id);
-        fb_out_u32(&head, sections[i].required | (uint32_t)sections[i].align_log2 << 8);
+        fb_out_u32(&head, sections[i].required | (b->coded[i] ? FB_SECTION_CODED : 0u) |
+                              (uint32_t)sections[i].align_log2 << 8);
         fb_out_u64(&head, b->bytes[i]);
         fb_out_u64(&head, b->hash[i]);
     }
@@ -157,38 +218,45 @@ static void emit_file(sink *s, const build *b)
             continue;
         emit_zeros(s, (align - s->n % align) % align);
         if (i == FB_SECTION_DATA)
-            emit_payloads(s, b->m);
+            emit_large(s, b->m);
         else
             emit(s, b->part[i].data, b->part[i].n);
     }
 }
 
-/* Sections and sizes; checksums too unless only the size is wanted. */
-static fb_status build_file(const fb_model *m, bool with_hash, build *b)
+static fb_status build_part(build *b, fb_section i, unsigned flags)
 {
     static void (*const put[])(fb_out *, const fb_model *) = {
         [FB_SECTION_GRPH] = fb_put_graph,     [FB_SECTION_STRS] = fb_put_names,
         [FB_SECTION_ENCP] = fb_put_encodings, [FB_SECTION_PREP] = fb_put_prep,
-        [FB_SECTION_LABL] = fb_put_labels,    [FB_SECTION_NOTE] = fb_put_notes};
+        [FB_SECTION_LABL] = fb_put_labels,    [FB_SECTION_NOTE] = fb_put_notes,
+        [FB_SECTION_SMAL] = put_small};
+    fb_out *part = &b->part[i];
+    put[i](part, b->m);
+    if (part->no_memory)
+        return fb_fail(FB_E_MEMORY, "no memory for section %s", sections[i].name);
+    if (part->n > 0 && !(flags & FB_FORMAT_NO_CODING))
+        FB_TRY(code_part(i, b->m, part, &b->coded[i]));
+    b->bytes[i] = part->n;
+    b->hash[i] = fb_hash64(part->data, part->n);
+    return FB_OK;
+}
+
+/* Sections, sizes and checksums; that of DATA is left out when only the size is wanted. */
+static fb_status build_file(const fb_model *m, unsigned flags, bool only_size, build *b)
+{
     *b = (build){.m = m};
     fb_status status;
+    uint64_t small;
     FB_GO(fb_model_validate(m));
-    for (int i = 0; i < FB_SECTION_DATA; i++) {
-        put[i](&b->part[i], m);
-        if (b->part[i].no_memory) {
-            status = fb_fail(FB_E_MEMORY, "no memory for section %s", sections[i].name);
-            goto fail;
-        }
-        b->bytes[i] = b->part[i].n;
-        if (with_hash)
-            b->hash[i] = fb_hash64(b->part[i].data, b->part[i].n);
-    }
-    FB_GO(fb_format_layout(m, NULL, &b->bytes[FB_SECTION_DATA]));
-    if (with_hash) {
+    for (int i = 0; i < FB_SECTION_DATA; i++)
+        FB_GO(build_part(b, (fb_section)i, flags));
+    FB_GO(fb_format_layout(m, NULL, &b->bytes[FB_SECTION_DATA], &small));
+    if (!only_size) {
         fb_hash h;
         sink hasher = {.hash = &h};
         fb_hash_init(&h);
-        emit_payloads(&hasher, m);
+        emit_large(&hasher, m);
         b->hash[FB_SECTION_DATA] = fb_hash_end(&h);
     }
     sink counter = {0};
@@ -207,17 +275,17 @@ fail:
 fb_status fb_model_file_bytes(const fb_model *model, uint64_t *bytes)
 {
     build b;
-    FB_TRY(build_file(model, false, &b));
+    FB_TRY(build_file(model, 0, true, &b));
     *bytes = b.file_bytes;
     build_free(&b);
     return FB_OK;
 }
 
-fb_status fb_format_write(const fb_model *m, fb_out *out)
+fb_status fb_format_write(const fb_model *m, unsigned flags, fb_out *out)
 {
     build b;
     *out = (fb_out){0};
-    FB_TRY(build_file(m, true, &b));
+    FB_TRY(build_file(m, flags, false, &b));
     sink s = {.memory = out};
     emit_file(&s, &b);
     build_free(&b);
@@ -232,7 +300,7 @@ fb_status fb_model_save(const fb_model *model, const char *path)
 {
     build b;
     fb_file file;
-    fb_status status = build_file(model, true, &b);
+    fb_status status = build_file(model, 0, false, &b);
     if (status != FB_OK)
         return fb_fail_in(status, "%s: cannot be written", path);
     status = fb_file_create(path, &file);

@@ -23,10 +23,10 @@ static void write_again(const fb_model *m)
     uint64_t predicted;
     fb_model *again = NULL;
     bool in_place;
-    require(fb_format_write(m, &once) == FB_OK);
+    require(fb_format_write(m, 0, &once) == FB_OK);
     require(fb_model_file_bytes(m, &predicted) == FB_OK && predicted == once.n);
     require(fb_format_read(once.data, once.n, 0, &again, &in_place) == FB_OK);
-    require(fb_format_write(again, &twice) == FB_OK);
+    require(fb_format_write(again, 0, &twice) == FB_OK);
     require(once.n == twice.n && memcmp(once.data, twice.data, once.n) == 0);
     fb_model_close(&again);
     fb_out_free(&once);
