@@ -5,11 +5,7 @@
 
 #include <stdlib.h>
 
-/* Largest magnitude of (code - zero) among 8-bit unsigned codes. */
-static int64_t input_reach(int32_t zero)
-{
-    return zero > 255 - zero ? zero : 255 - zero;
-}
+enum { CODE_REACH = 255 }; /* of |x code - zero|; the plan's own bound on biases counts so, too */
 
 /* Beyond 32 bits where the plan would have to clip it. */
 static int64_t bias_reach(float bias, float x_scale, float w_scale)
@@ -32,7 +28,7 @@ static bool channel_fits(const fb_weight_codes *c, size_t oc, size_t channel, fl
             largest_bias = reach > largest_bias ? reach : largest_bias;
         }
     }
-    return sum * input_reach(x.zero) + largest_bias <= INT32_MAX;
+    return sum * CODE_REACH + largest_bias <= INT32_MAX;
 }
 
 /* A channel that is a constant: 20 bits for it. */
@@ -76,7 +72,7 @@ static bool stored_channel_fits(const fb_tensor *w, size_t oc, size_t n, size_t 
     int64_t sum = 0;
     for (size_t i = channel * k; i < (channel + 1) * k; i++)
         sum += abs(fb_packed_get(w->data, i, e->bits, e->is_signed) - zero);
-    return sum * input_reach(x.zero) + bias_reach(bias, x.scale, e->scale[s]) <= INT32_MAX;
+    return sum * CODE_REACH + bias_reach(bias, x.scale, e->scale[s]) <= INT32_MAX;
 }
 
 fb_status fb_accumulator_check(const fb_model *m, const fb_node *n)

@@ -1,6 +1,6 @@
 /* The proof that a layer's 32-bit accumulator cannot overflow: for each output channel,
  *
- *     sum |w code - zero| * max(x zero, x max - x zero) + |bias code|  <=  2^31 - 1
+ *     255 sum |w code - zero| + |bias code|  <=  2^31 - 1
  */
 #ifndef FB_COMPRESS_ACCUMULATOR_H
 #define FB_COMPRESS_ACCUMULATOR_H

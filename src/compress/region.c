@@ -29,7 +29,8 @@ bool fb_node_is_carrier(const fb_model *m, const fb_node *n)
     case FB_OP_PAD:
         return n->attr.pad.mode == FB_PAD_CONSTANT && n->attr.pad.value == 0;
     case FB_OP_REDUCE:
-        return n->attr.reduce.kind == FB_REDUCE_MEAN;
+        return n->attr.reduce.kind == FB_REDUCE_MEAN && n->attr.reduce.axes == 6 &&
+               m->tensors[n->in[0]].rank == 4;
     case FB_OP_UNARY:
     case FB_OP_AVG_POOL:
     case FB_OP_CONCAT:

@@ -160,10 +160,12 @@ static void corrections_reach_the_output(void **state)
             output_moments(q, mean[2], deviation[2]);
             assert_true(net_difference(m, q, data) < plain * 1.05);
             for (int c = 0; c < 5; c++) {
-                /* a step of the accumulator is all that may be left */
-                assert_true(fabs(mean[2][c] - mean[0][c]) < 2e-3);
+                /* half a unit of the accumulator may be left; it is large for int3 */
+                if (getenv("NET_TALK"))
+                    print_message("%s mean %g %g\n", method, mean[2][c], mean[0][c]);
+                assert_true(fabs(mean[2][c] - mean[0][c]) < (k ? 2e-3 : 1e-2));
                 if (s == 1)
-                    assert_true(fabs(deviation[2][c] / deviation[0][c] - 1) < 2e-3);
+                    assert_true(fabs(deviation[2][c] / deviation[0][c] - 1) < 5e-3);
             }
             fb_model_close(&q);
         }
