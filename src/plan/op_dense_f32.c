@@ -102,11 +102,11 @@ static void run_matmul(const fb_tile *t)
     q->fn(&a, from, to);
 }
 
-/* The batch axes of a shape whose matrices take up `axes` last axes, as strides on operand o. */
-static void batch_strides(const fb_shape *s, int32_t axes, fbk_walk *w, int o)
+/* The axes before the matrices, aligned to the right, as strides of operand o. */
+static void batch_strides(const fb_shape *s, fbk_walk *w, int o)
 {
     ptrdiff_t own[FB_MAX_RANK];
-    int32_t rank = s->rank - axes;
+    int32_t rank = s->rank - 2;
     fb_strides(s, own);
     for (int32_t i = 0; i < rank; i++) {
         int32_t at = w->rank - 1 - rank + i;
@@ -115,29 +115,22 @@ static void batch_strides(const fb_shape *s, int32_t axes, fbk_walk *w, int o)
     }
 }
 
-/* numpy.matmul: a vector on the left is [1][k], on the right [k][1]; that axis is not in the
- * result. */
 fb_status fb_prepare_matmul_f32(fb_prepare *p)
 {
     const fb_shape *a = &p->in[0]->shape, *b = &p->in[1]->shape, *y = &p->out[0]->shape;
     matmul_params *q;
     FB_TRY(fb_need_f32(p, p->in, 2));
-    FB_ENSURE(a->rank >= 1 && b->rank >= 1);
+    FB_ENSURE(a->rank >= 2 && b->rank >= 2 && y->rank >= a->rank && y->rank >= b->rank);
     FB_PLAN_ALLOC(p, q, 1);
+    q->m = (size_t)a->dims[a->rank - 2];
     q->k = (size_t)a->dims[a->rank - 1];
-    q->m = a->rank > 1 ? (size_t)a->dims[a->rank - 2] : 1;
-    q->n = b->rank > 1 ? (size_t)b->dims[b->rank - 1] : 1;
-    int32_t a_axes = a->rank > 1 ? 2 : 1, b_axes = b->rank > 1 ? 2 : 1;
-    int32_t y_axes = (a->rank > 1) + (b->rank > 1);
-    int32_t batch = y->rank - y_axes;
-    FB_ENSURE(batch >= 0 && batch < FB_MAX_RANK && a->rank - a_axes <= batch &&
-              b->rank - b_axes <= batch);
-    q->batch.rank = batch + 1;
-    for (int32_t i = 0; i <= batch; i++)
+    q->n = (size_t)b->dims[b->rank - 1];
+    q->batch.rank = y->rank - 1;
+    for (int32_t i = 0; i < q->batch.rank; i++)
         q->batch.dims[i] = 1;
-    batch_strides(y, y_axes, &q->batch, 0);
-    batch_strides(a, a_axes, &q->batch, 1);
-    batch_strides(b, b_axes, &q->batch, 2);
+    batch_strides(y, &q->batch, 0);
+    batch_strides(a, &q->batch, 1);
+    batch_strides(b, &q->batch, 2);
     q->fn = fbk_matmul_f32_pick(p->plan->cpu, &p->step->kernel);
     q->grain = fb_round_up(1000000 / (q->n * q->k + 1) + 1, 6);
     q->tiles_per_matrix = fb_tiles(q->m, q->grain);
