@@ -96,7 +96,9 @@ static int list_float_layers(const fb_model *model, json_t *list, bool print)
 
 static void say(const arguments *args, const outcome *o)
 {
-    const char *verb = args->dry_run ? "would write" : "wrote";
+    const char *verb = !args->dry_run      ? "wrote"
+                       : guessed(o->after) ? "would write about"
+                                           : "would write";
     double percent = o->bytes_in ? 100.0 * (double)o->bytes_out / (double)o->bytes_in : 0;
     fprintf(stderr, "%s %s%s%s: %s -> %s bytes (%.1f%%), %.1f s\n", verb,
             args->output ? args->output : "a file", args->method ? " by " : "",
@@ -145,6 +147,10 @@ static int check(const arguments *args)
 {
     if (args->dry_run && args->eval)
         return fail(EXIT_USAGE, "compress: --eval has no effect with --dry-run");
+    if (args->given[OPT_BATCH] && !args->eval)
+        return fail(EXIT_USAGE, "compress: --batch has no effect without --eval");
+    if (args->given[OPT_FORCE] && !args->output && !args->json_file)
+        return fail(EXIT_USAGE, "compress: --force has no effect without --output");
     if (!args->output && !args->dry_run)
         return fail(EXIT_USAGE, "compress: say where to write with -o FILE");
     int code = args->output ? check_output(args, args->data) : EXIT_DONE;

@@ -127,10 +127,9 @@ const command cmd_diff = {
     .max_files = 2,
     .summary = "show the error of every layer between two models, and where it starts",
     .example = "fewbit diff net.onnx net.fewbit --data val/\n",
-    .notes =
-        "Layers match by the names of their outputs. SQNR is the signal over the error; aligned\n"
-        "is the same after the best gain for each channel, which is fair to methods that\n"
-        "rescale channels; loss is how far aligned lies below the layer's own inputs.\n",
+    .notes = "Layers match by name. SQNR is the signal over the error; aligned\n"
+             "is the same after the best gain for each channel, which is fair to methods that\n"
+             "rescale channels; loss is how far aligned lies below the layer's own inputs.\n",
     .options = {OPT_DATA, OPT_PREP, OPT_LIMIT, OPT_THRESHOLD, OPT_BATCH, OPT_THREADS, OPT_CPU,
                 OPT_JSON, OPT_QUIET, OPT_END},
     .threads = 0,

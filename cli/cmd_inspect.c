@@ -181,8 +181,9 @@ static int report(const arguments *args, const fb_model *model, const prediction
         if (code == EXIT_DONE)
             print_totals(shown, &sum);
         if (dry->after)
-            printf("predicted: %s bytes, %.1f%% of %s\n", show_count(dry->bytes),
-                   bytes ? 100.0 * (double)dry->bytes / (double)bytes : 0.0, show_count(bytes));
+            printf("predicted: %s%s bytes, %.1f%% of %s\n", guessed(dry->after) ? "about " : "",
+                   show_count(dry->bytes), bytes ? 100.0 * (double)dry->bytes / (double)bytes : 0.0,
+                   show_count(bytes));
     }
     if (code != EXIT_DONE || !args->json)
         return code;
@@ -190,6 +191,7 @@ static int report(const arguments *args, const fb_model *model, const prediction
     json_put(r, "file", json_text(args->files[0]));
     json_put(r, "bytes", json_integer((json_int_t)bytes));
     json_put(r, "predicted_bytes", dry->after ? json_integer((json_int_t)dry->bytes) : json_null());
+    json_put(r, "predicted_exactly", dry->after ? json_boolean(!guessed(dry->after)) : json_null());
     json_put(r, "model", json_model(shown, &sum));
     return json_emit(args, r);
 }

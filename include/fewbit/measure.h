@@ -97,7 +97,7 @@ FB_API void fb_bench_result_free(fb_bench_result *result);
 
 /* --- error by layer ------------------------------------------------------------------------- */
 
-/* A tensor that two models share by name. With x the first model's values and y the second's:
+/* The first output of a layer that two models share by name and operator. With x the first model's values and y the second's:
  *   sqnr_db        10 log10(sum x^2 / sum (x - y)^2); +inf when equal
  *   aligned_db     the same after the best gain for each channel of y: what is lost for good. It is
  *                  the fair figure where a method rescaled channels (equalize)
@@ -105,7 +105,7 @@ FB_API void fb_bench_result_free(fb_bench_result *result);
  *   worst          largest |x - y|
  *   drop_db        how much lower aligned_db is than the lowest of the layer's own inputs */
 typedef struct fb_diff_layer {
-    const char *name, *op, *tensor; /* borrowed from the second model */
+    const char *name, *op, *tensor; /* borrowed from the second model; tensor may be "" */
     const char *encoding;           /* of the second model's tensor; owned by the report */
     uint64_t elems;
     double sqnr_db, aligned_db, relative, worst, drop_db;
@@ -115,7 +115,7 @@ typedef struct fb_diff_report {
     uint64_t images;
     fb_diff_layer *layers;
     uint32_t n_layers;
-    uint32_t n_unmatched;  /* layers of the second model whose output the first does not have */
+    uint32_t n_unmatched;  /* layers of the second model that the first does not have */
     int32_t first_wrong;   /* first layer whose aligned_db is under threshold_db, -1 if none */
     int32_t largest_drop;  /* layer with the largest drop_db, -1 if there are no layers */
     double threshold_db;

@@ -1,4 +1,4 @@
-/* Error by layer between two models that share tensor names, streaming over the data. */
+/* Error by layer between two models that share layer names, streaming over the data. */
 #include "measure/feed.h"
 
 #include "base/alloc.h"
@@ -68,10 +68,10 @@ static fb_status open_side(side *s, const fb_model *model, const fb_measure_opti
     return fb_run_tensor(s->run, fb_model_input(model, 0), &s->input);
 }
 
-/* Names of a's activations, sorted for the search. */
+/* Layers of a by name, sorted for the search. */
 typedef struct named {
-    const char *name;
-    int32_t tensor;
+    const char *name, *op;
+    int32_t tensor; /* first output */
 } named;
 
 static int by_name(const void *a, const void *b)
@@ -79,21 +79,33 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const named *)a)->name, ((const named *)b)->name);
 }
 
-static fb_status index_names(const fb_model *model, named **out, size_t *n)
+static fb_status index_layers(const fb_model *model, named **out, size_t *n)
 {
-    fb_tensor_info t;
-    uint32_t total = fb_model_n_tensors(model);
+    uint32_t total = fb_model_n_layers(model);
     *n = 0;
     *out = fb_calloc((size_t)total + 1, sizeof **out);
     if (!*out)
-        return fb_fail(FB_E_MEMORY, "no memory for %u tensor names", total);
+        return fb_fail(FB_E_MEMORY, "no memory for %u layer names", total);
     for (uint32_t i = 0; i < total; i++) {
-        FB_TRY(fb_model_tensor(model, i, &t));
-        if (!t.is_const && t.name[0])
-            (*out)[(*n)++] = (named){t.name, (int32_t)i};
+        fb_layer_info layer;
+        FB_TRY(fb_model_layer(model, i, &layer));
+        if (layer.name[0] && layer.n_out > 0 && layer.out[0] >= 0)
+            (*out)[(*n)++] = (named){layer.name, layer.op, layer.out[0]};
     }
     qsort(*out, *n, sizeof **out, by_name);
     return FB_OK;
+}
+
+/* The layer of that name and operator, if there is only one of the name. */
+static const named *find_layer(const named *names, size_t n, const fb_layer_info *layer)
+{
+    named key = {layer->name, NULL, 0};
+    const named *found = bsearch(&key, names, n, sizeof *names, by_name);
+    if (!found || strcmp(found->op, layer->op) != 0)
+        return NULL;
+    bool twice = (found > names && by_name(found - 1, found) == 0) ||
+                 (found + 1 < names + n && by_name(found + 1, found) == 0);
+    return twice ? NULL : found;
 }
 
 /* Whether the two tensors hold the same thing: dims equal as they will be in the run. */
@@ -124,8 +136,7 @@ static fb_status add_pair(comparison *c, uint32_t layer, int32_t a, int32_t b)
     return FB_OK;
 }
 
-/* Every layer of b whose first output a has, too; outputs of the models match by position where
- * their names differ. */
+/* Every layer of b that a has, too; the models' outputs match whatever their layers are called. */
 static fb_status match(comparison *c, const named *names, size_t n_names)
 {
     uint32_t n = fb_model_n_layers(c->b.model);
@@ -134,18 +145,13 @@ static fb_status match(comparison *c, const named *names, size_t n_names)
         return fb_fail(FB_E_MEMORY, "no memory to compare %u layers", n);
     for (uint32_t i = 0; i < n; i++) {
         fb_layer_info layer;
-        fb_tensor_info t;
+        bool same = false;
         FB_TRY(fb_model_layer(c->b.model, i, &layer));
         if (layer.n_out < 1 || layer.out[0] < 0)
             continue;
-        FB_TRY(fb_model_tensor(c->b.model, (uint32_t)layer.out[0], &t));
-        named key = {t.name, 0};
-        const named *found = bsearch(&key, names, n_names, sizeof *names, by_name);
-        int32_t a = found ? found->tensor
-                    : layer.out[0] == fb_model_output(c->b.model, 0)
-                        ? fb_model_output(c->a.model, 0)
-                        : -1;
-        bool same = false;
+        const named *found = find_layer(names, n_names, &layer);
+        bool last = layer.out[0] == fb_model_output(c->b.model, 0);
+        int32_t a = found ? found->tensor : last ? fb_model_output(c->a.model, 0) : -1;
         if (a >= 0)
             FB_TRY(same_dims(c, a, layer.out[0], &same));
         if (same)
@@ -154,7 +160,7 @@ static fb_status match(comparison *c, const named *names, size_t n_names)
             c->n_unmatched++;
     }
     if (c->n_pairs == 0)
-        return fb_fail(FB_E_ARG, "the two models have no tensor name in common, so their layers "
+        return fb_fail(FB_E_ARG, "the two models have no layer name in common, so their layers "
                                  "cannot be compared");
     return FB_OK;
 }
@@ -169,7 +175,7 @@ static fb_status prepare(comparison *c, const fb_model *a, const fb_model *b,
     if (c->a.feed.sample != c->b.feed.sample || c->a.feed.per_run != c->b.feed.per_run)
         return fb_fail(FB_E_ARG, "the two models take different inputs (%zu and %zu values)",
                        c->a.feed.sample, c->b.feed.sample);
-    fb_status status = index_names(a, &names, &n_names);
+    fb_status status = index_layers(a, &names, &n_names);
     if (status == FB_OK)
         status = match(c, names, n_names);
     fb_free(names);

@@ -113,11 +113,10 @@ fb_status fb_verify_conclude(fb_verify_report *report)
     }
     if (!first)
         return FB_OK;
-    return fb_fail(
-        FB_E_MISMATCH,
-        "layer '%s' (%s, kernel %s): element %llu of '%s' is %.9g, but the reference says "
-        "%.9g; %llu of %llu values differ in all",
-        first->name, first->op, first->kernel, (unsigned long long)first->at, first->tensor,
-        first->got, first->expected, (unsigned long long)report->wrong,
-        (unsigned long long)report->elems);
+    return fb_fail(FB_E_MISMATCH,
+                   "layer '%s' (%s, kernel %s): output %llu is %.9g, but the reference says %.9g; "
+                   "%llu of %llu values differ in all",
+                   first->name, first->op, first->kernel, (unsigned long long)first->at, first->got,
+                   first->expected, (unsigned long long)report->wrong,
+                   (unsigned long long)report->elems);
 }

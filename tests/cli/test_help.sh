@@ -16,7 +16,7 @@ for c in $("$FEWBIT" --print-options); do
     page=$FB_SOURCE/docs/man/fewbit-$c.1.scd
     table=$("$FEWBIT" --print-options "$c" | cut -f1 | sort)
     check "$c: --help shows the table" test "$table" = \
-        "$(sed -n 's/^  ..*\(--[a-z-]*\).*/\1/p' out | grep -o '^--[a-z-]*' | sort -u)"
+        "$(sed -n 's/^ \{2,6\}\(-., \)\{0,1\}\(--[a-z-]*\).*/\2/p' out | sort -u)"
     check "$c: the man page shows the table" test "$table" = \
         "$(sed -n '/^# OPTIONS/,/^# JSON/p' "$page" | sed -n '/^\*-/s/.*\*\(--[a-z-]*\)\*.*/\1/p' | sort)"
     refuse 2 "$c: unknown option" 'unknown or ambiguous option --bogus' "$c" --bogus
