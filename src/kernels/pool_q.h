@@ -11,14 +11,14 @@
 typedef void fbk_max_pool_q_fn(const fbk_window *g, bool is_signed, const uint8_t *x, uint8_t *y,
                                int32_t oy0, int32_t oy1);
 
-/* Mean of each window by fb_mean_code, output rows [oy0, oy1). `scratch` holds g->c floats. */
+/* Mean of each window by fb_mean_code, output rows [oy0, oy1). */
 typedef struct fbk_avg_pool_q {
     float x_scale, y_scale;
     int32_t x_zero, y_zero, lo, hi;
     bool is_signed, include_pad; /* include_pad: divide by kh * kw everywhere */
 } fbk_avg_pool_q;
 typedef void fbk_avg_pool_q_fn(const fbk_window *g, const fbk_avg_pool_q *q, const uint8_t *x,
-                               uint8_t *y, float *scratch, int32_t oy0, int32_t oy1);
+                               uint8_t *y, int32_t oy0, int32_t oy1);
 
 /* y[i] = fb_requant(sum over p of (x[p][i] - x_zero), scale) for channels [0, n); x [pixels][c]
  * points at the first of them. pixels < 2^23. */

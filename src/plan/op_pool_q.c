@@ -24,7 +24,7 @@ static void run_pool(const fb_tile *t)
     if (q->max_fn)
         q->max_fn(&q->g, q->is_signed, x, y, oy0, oy1);
     else
-        q->avg_fn(&q->g, &q->avg, x, y, t->scratch, oy0, oy1);
+        q->avg_fn(&q->g, &q->avg, x, y, oy0, oy1);
 }
 
 static fb_status prepare_pool(fb_prepare *p, pool_params **out)
@@ -80,7 +80,6 @@ fb_status fb_prepare_avg_pool_q(fb_prepare *p)
                               .include_pad = a->count_include_pad != 0};
     q->avg_fn = fbk_avg_pool_q_pick(p->plan->cpu, &p->step->kernel);
     p->step->run = run_pool;
-    p->step->scratch_bytes = (size_t)q->g.c * sizeof(float);
     return FB_OK;
 }
 

@@ -48,9 +48,8 @@ void fbk_max_pool_q_ref(const fbk_window *g, bool is_signed, const uint8_t *x, u
 }
 
 void fbk_avg_pool_q_ref(const fbk_window *g, const fbk_avg_pool_q *q, const uint8_t *x, uint8_t *y,
-                        float *scratch, int32_t oy0, int32_t oy1)
+                        int32_t oy0, int32_t oy1)
 {
-    (void)scratch;
     y += (size_t)oy0 * (size_t)g->ow * (size_t)g->c;
     for (int32_t oy = oy0; oy < oy1; oy++) {
         for (int32_t ox = 0; ox < g->ow; ox++, y += g->c) {

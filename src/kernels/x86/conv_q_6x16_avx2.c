@@ -19,6 +19,7 @@
 #include "kernels/conv_q.h"
 
 #include "base/size.h"
+#include "kernels/x86/simd_q_avx2.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -224,9 +225,7 @@ typedef struct micro {
     const int32_t *offset;
     uint32_t runs, pairs;
     uint32_t oc; /* y elements from pixel to pixel */
-    bool f32_out;
-    float lo, hi; /* clamp before rounding: y_lo - y_zero, y_hi - y_zero; or the activation's */
-    int16_t zero;
+    simd_q_out out;
 } micro;
 
 static inline __m256i load_w(const void *w, size_t i, bool wide)
@@ -234,37 +233,6 @@ static inline __m256i load_w(const void *w, size_t i, bool wide)
     if (wide)
         return _mm256_load_si256((const __m256i *)w + i);
     return _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)w + i));
-}
-
-static inline void finish(const micro *m, const float *scale, __m256i a0, __m256i a1, void *y,
-                          size_t at, uint32_t n)
-{
-    __m256 lo = _mm256_set1_ps(m->lo), hi = _mm256_set1_ps(m->hi);
-    __m256 f0 = _mm256_mul_ps(_mm256_cvtepi32_ps(a0), _mm256_loadu_ps(scale));
-    __m256 f1 = _mm256_mul_ps(_mm256_cvtepi32_ps(a1), _mm256_loadu_ps(scale + 8));
-    f0 = _mm256_min_ps(_mm256_max_ps(f0, lo), hi);
-    f1 = _mm256_min_ps(_mm256_max_ps(f1, lo), hi);
-    if (m->f32_out) {
-        float *to = (float *)y + at, rest[NR];
-        float *v = n == NR ? to : rest;
-        _mm256_storeu_ps(v, f0);
-        _mm256_storeu_ps(v + 8, f1);
-        if (n != NR)
-            memcpy(to, rest, n * sizeof *to);
-        return;
-    }
-    __m256i q = _mm256_packs_epi32(_mm256_cvtps_epi32(f0), _mm256_cvtps_epi32(f1));
-    q = _mm256_add_epi16(_mm256_permute4x64_epi64(q, 0xD8), _mm256_set1_epi16(m->zero));
-    q = _mm256_and_si256(q, _mm256_set1_epi16(0xff)); /* the low byte, signed or not */
-    __m128i codes = _mm_packus_epi16(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
-    uint8_t *to = (uint8_t *)y + at;
-    if (n == NR) {
-        _mm_storeu_si128((void *)to, codes);
-    } else {
-        uint8_t rest[NR];
-        _mm_storeu_si128((void *)rest, codes);
-        memcpy(to, rest, n);
-    }
 }
 
 /* mr pixels x 16 channels. x[mr] stage pointers; w the block; n valid channels. mr and wide are
@@ -298,7 +266,7 @@ micro_kernel(const micro *m, const int16_t *const *x, const void *w, const int32
     }
 #pragma GCC unroll 6
     for (uint32_t i = 0; i < mr; i++)
-        finish(m, scale, s[i][0], s[i][1], y, at + (size_t)i * m->oc, n);
+        simd_q_finish(&m->out, scale, s[i][0], s[i][1], y, at + (size_t)i * m->oc, n);
 }
 
 typedef void micro_fn(const micro *m, const int16_t *const *x, const void *w, const int32_t *bias,
@@ -333,10 +301,7 @@ static micro micro_of(const fbk_conv_q *c, const layout *l, const packed *p)
     m.runs = l->runs;
     m.pairs = l->pairs;
     m.oc = c->oc;
-    m.f32_out = c->f32_out;
-    m.lo = c->f32_out ? c->act_lo : (float)(c->y_lo - c->y_zero);
-    m.hi = c->f32_out ? c->act_hi : (float)(c->y_hi - c->y_zero);
-    m.zero = (int16_t)c->y_zero;
+    m.out = simd_q_out_of(c);
     return m;
 }
 
