@@ -154,15 +154,15 @@ static void test_gather_any(fbk_gather_any_fn *fn, const char *name)
 
 static void test_cast_any(fbk_cast_any_fn *fn, const char *name)
 {
-    uint8_t a[8], b[8], c[8];
+    int64_t a, b, c; /* room for one element of any type, aligned */
     for (int from = 0; from < N_TYPES; from++) { /* small integers survive every pair of types */
         for (int to = 0; to < N_TYPES; to++) {
             for (int64_t v = 0; v < 128; v++) {
                 int64_t want = types[from] == FB_BOOL || types[to] == FB_BOOL ? v != 0 : v;
-                fn(types[from], a, FB_S64, &v, 1);
-                fn(types[to], b, types[from], a, 1);
-                fn(FB_S64, c, types[to], b, 1);
-                if (memcmp(c, &want, 8) != 0)
+                fn(types[from], &a, FB_S64, &v, 1);
+                fn(types[to], &b, types[from], &a, 1);
+                fn(FB_S64, &c, types[to], &b, 1);
+                if (c != want)
                     fail_msg("%s: %lld through %s and %s", name, (long long)v,
                              fb_dtype_name(types[from]), fb_dtype_name(types[to]));
             }
@@ -189,11 +189,11 @@ static void test_cast_any(fbk_cast_any_fn *fn, const char *name)
 
 static int64_t binary_s64(fbk_binary_any_fn *fn, fbk_binary op, fb_dtype t, int64_t a, int64_t b)
 {
-    uint8_t x[8], y[8], z[8];
-    fbk_put_i64(t, x, 0, a);
-    fbk_put_i64(t, y, 0, b);
-    fn(op, 1, t, x, 1, t, y, 1, t, z, -INFINITY, INFINITY);
-    return fbk_get_i64(t, z, 0);
+    int64_t x, y, z;
+    fbk_put_i64(t, &x, 0, a);
+    fbk_put_i64(t, &y, 0, b);
+    fn(op, 1, t, &x, 1, t, &y, 1, t, &z, -INFINITY, INFINITY);
+    return fbk_get_i64(t, &z, 0);
 }
 
 static void test_binary_any(fbk_binary_any_fn *fn, const char *name)
