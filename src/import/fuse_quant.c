@@ -1,0 +1,163 @@
+/* Models that are quantised already. Reinterpretations that undo each other vanish; then a layer
+ * whose inputs come out of decoders and whose output goes into an encoder works on codes itself, as
+ * ONNX Runtime fuses QDQ groups. */
+#include "import/import.h"
+
+#include <string.h>
+
+typedef struct fuser {
+    fb_imp *im;
+    uint32_t *uses;
+} fuser;
+
+static fb_node *producer(const fuser *f, int32_t v)
+{
+    int32_t p = v >= 0 ? fb_imp_at(f->im, v)->producer : -1;
+    return p >= 0 && !f->im->nodes[p].dead ? &f->im->nodes[p].n : NULL;
+}
+
+static bool encoded(const fuser *f, int32_t v)
+{
+    return fb_imp_at(f->im, v)->enc.kind == FB_ENC_AFFINE;
+}
+
+static bool same_encoding(const fb_encoding *a, const fb_encoding *b)
+{
+    if (a->kind != b->kind || a->bits != b->bits || a->is_signed != b->is_signed ||
+        a->axis != b->axis || a->n_scales != b->n_scales)
+        return false;
+    for (uint32_t i = 0; i < a->n_scales; i++) {
+        if (a->scale[i] != b->scale[i] || (a->zero ? a->zero[i] : 0) != (b->zero ? b->zero[i] : 0))
+            return false;
+    }
+    return true;
+}
+
+static void replace_reads(fuser *f, int32_t from, int32_t to)
+{
+    for (size_t i = 0; i < f->im->n_nodes; i++) {
+        fb_node *n = &f->im->nodes[i].n;
+        for (uint32_t k = 0; k < n->n_in && !f->im->nodes[i].dead; k++) {
+            if (n->in[k] == from)
+                n->in[k] = to;
+        }
+    }
+    f->uses[to] += f->uses[from];
+    f->uses[from] = 0;
+}
+
+/* Encoded -> integers -> the same encoding again: one value. */
+static void cancel_pairs(fuser *f)
+{
+    for (size_t i = 0; i < f->im->n_nodes; i++) {
+        const fb_node *second = &f->im->nodes[i].n;
+        if (f->im->nodes[i].dead || second->op != FB_OP_REINTERPRET || !encoded(f, second->out[0]))
+            continue;
+        const fb_node *first = producer(f, second->in[0]);
+        if (!first || first->op != FB_OP_REINTERPRET ||
+            !same_encoding(&fb_imp_at(f->im, first->in[0])->enc,
+                           &fb_imp_at(f->im, second->out[0])->enc))
+            continue;
+        f->uses[second->in[0]]--;
+        replace_reads(f, second->out[0], first->in[0]);
+        f->im->nodes[i].dead = true;
+    }
+}
+
+/* The encoded value that a decoder turned into the float v, or -1. */
+static int32_t decoded_from(const fuser *f, int32_t v)
+{
+    const fb_node *n = producer(f, v);
+    return n && n->op == FB_OP_CONVERT && encoded(f, n->in[0]) && !encoded(f, v) ? n->in[0] : -1;
+}
+
+/* The only reader of v, if it is an encoder and v is no output. */
+static int32_t encoder_of(const fuser *f, int32_t v)
+{
+    if (f->uses[v] != 1)
+        return -1;
+    for (size_t i = 0; i < f->im->n_nodes; i++) {
+        const fb_node *n = &f->im->nodes[i].n;
+        if (!f->im->nodes[i].dead && n->op == FB_OP_CONVERT && n->in[0] == v)
+            return encoded(f, n->out[0]) && !encoded(f, v) ? (int32_t)i : -1;
+    }
+    return -1;
+}
+
+/* Which inputs of a layer are activations: all of them, or the first where the others are
+ * constants. */
+static bool works_on_codes(const fb_node *n, uint32_t *n_data)
+{
+    *n_data = 1;
+    switch (n->op) {
+    case FB_OP_CONV:
+    case FB_OP_DENSE:
+    case FB_OP_UNARY:
+    case FB_OP_MAX_POOL:
+    case FB_OP_AVG_POOL:
+    case FB_OP_RESHAPE:
+    case FB_OP_TRANSPOSE:
+    case FB_OP_SLICE:
+    case FB_OP_PAD:
+        return n->n_out == 1;
+    case FB_OP_REDUCE:
+        return n->attr.reduce.kind == FB_REDUCE_MEAN;
+    case FB_OP_BINARY:
+        *n_data = 2;
+        return n->attr.binary.kind == FB_BINARY_ADD || n->attr.binary.kind == FB_BINARY_MUL;
+    case FB_OP_CONCAT:
+        *n_data = n->n_in;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void fuse_layer(fuser *f, size_t i)
+{
+    fb_imp *im = f->im;
+    fb_node *n = &im->nodes[i].n;
+    uint32_t n_data;
+    if (!works_on_codes(n, &n_data))
+        return;
+    for (uint32_t k = 0; k < n_data; k++) {
+        if (decoded_from(f, n->in[k]) < 0)
+            return;
+    }
+    bool layer = n->op == FB_OP_CONV || n->op == FB_OP_DENSE;
+    if (layer && !(fb_imp_is_const(im, n->in[1]) && encoded(f, n->in[1])))
+        return;
+    int32_t out = encoder_of(f, n->out[0]);
+    if (out < 0 && n->op != FB_OP_DENSE)
+        return;
+    for (uint32_t k = 0; k < n_data; k++) {
+        int32_t code = decoded_from(f, n->in[k]);
+        f->uses[n->in[k]]--;
+        f->uses[code]++;
+        n->in[k] = code;
+    }
+    if (out >= 0) {
+        int32_t y = im->nodes[out].n.out[0];
+        im->nodes[out].dead = true;
+        n->out[0] = y;
+        fb_imp_at(im, y)->producer = (int32_t)i;
+    }
+}
+
+fb_status fb_imp_fuse_quant(fb_imp *im)
+{
+    fuser f = {.im = im};
+    bool any = false;
+    for (size_t i = 0; i < im->n_nodes && !any; i++)
+        any = im->nodes[i].n.op == FB_OP_CONVERT;
+    if (!any)
+        return FB_OK;
+    FB_TRY(fb_imp_live(im, &f.uses));
+    cancel_pairs(&f);
+    for (size_t i = 0; i < im->n_nodes; i++) {
+        if (!im->nodes[i].dead)
+            fuse_layer(&f, i);
+    }
+    fb_free(f.uses);
+    return FB_OK;
+}
