@@ -29,8 +29,7 @@ enum {
     FB_FORMAT_ENTRY = 24,
     FB_FORMAT_SECTIONS = 64, /* most sections */
     FB_FORMAT_DATA_LOG2 = 6, /* the DATA section and each payload in it start at multiples of 64 */
-    FB_FORMAT_LARGE = 16384, /* payloads of so many bytes are in DATA and used in place; smaller
-                                ones are in SMAL and copied at load */
+    FB_FORMAT_LARGE = 16384, /* payloads of so many bytes are used in place if not coded */
     FB_SECTION_REQUIRED = 1 << 0, /* flag: who does not know the section must refuse the file */
     FB_SECTION_CODED = 1 << 1     /* flag: varint with the raw size, then coded bytes (code.h) */
 };
@@ -46,16 +45,35 @@ typedef enum fb_section {
     FB_SECTION_PREP, /* preprocessing */
     FB_SECTION_LABL, /* labels */
     FB_SECTION_NOTE, /* notes */
-    FB_SECTION_SMAL, /* payloads of constants below FB_FORMAT_LARGE, without gaps, in tensor order
-                      */
-    FB_SECTION_DATA, /* the other payloads; never coded */
+    FB_SECTION_FIXD, /* scales, zero points and small payloads that may depend on data */
+    FB_SECTION_SMAL, /* other small payloads, without gaps, in tensor order */
+    FB_SECTION_CODE, /* entropy-coded payloads (entropy.h) */
+    FB_SECTION_DATA, /* the other payloads */
     FB_SECTION_COUNT
 } fb_section;
+
+/* Where the payload of a constant is. FIXD has those that calibration data may decide (biases), in
+ * fixed width and uncoded: the size of a file can be told before the data are read. */
+typedef enum fb_storage {
+    FB_STORED_DATA,
+    FB_STORED_SMAL,
+    FB_STORED_FIXD,
+    FB_STORED_CODE
+} fb_storage;
+static inline fb_storage fb_format_storage(const fb_tensor *t, bool coded)
+{
+    if (coded)
+        return FB_STORED_CODE;
+    if (t->data_bytes >= FB_FORMAT_LARGE)
+        return FB_STORED_DATA;
+    return t->rank < 2 ? FB_STORED_FIXD : FB_STORED_SMAL;
+}
 
 typedef struct fb_section_def {
     char name[5];
     uint32_t id;
     uint8_t required, align_log2;
+    bool may_be_coded; /* by code.h */
 } fb_section_def;
 const fb_section_def *fb_section_get(fb_section section);
 
@@ -72,27 +90,29 @@ fb_status fb_format_write(const fb_model *m, unsigned flags, fb_out *out);
 fb_status fb_format_read(const void *data, size_t bytes, unsigned flags, fb_model **out,
                          bool *in_place);
 
-/* Where large payloads lie within DATA, in tensor order, each at the next multiple of 64; and the
- * sum of the small ones. offset[n_tensors] may be NULL. FB_E_LIMIT when a sum does not fit;
- * data_bytes of all constants must be set. */
-fb_status fb_format_layout(const fb_model *m, uint64_t *offset, uint64_t *data_bytes,
-                           uint64_t *small_bytes);
-static inline bool fb_format_is_small(const fb_tensor *t)
-{
-    return t->is_const && t->data_bytes < FB_FORMAT_LARGE;
-}
+/* Where payloads lie within DATA, in tensor order, each at the next multiple of 64; and the sum of
+ * those in SMAL. coded[n_tensors]: 1 = in CODE. offset[n_tensors] may be NULL. FB_E_LIMIT when a sum
+ * does not fit; data_bytes of all constants must be set. */
+fb_status fb_format_layout(const fb_model *m, const uint8_t *coded, uint64_t *offset,
+                           uint64_t *data_bytes, uint64_t *small_bytes);
 /* Bytes of one element of a small payload, for the coder; 1 for packed ones. */
 unsigned fb_format_period(const fb_tensor *t);
 
 /* One pair a section: writers cannot fail but for memory, which `out` remembers. Readers fill a
  * model in the order of fb_section; what they leave to fb_model_validate cannot hurt them. */
-void fb_put_graph(fb_out *out, const fb_model *m);
-fb_status fb_get_graph(fb_in *in, fb_model *m);
+void fb_put_graph(fb_out *out, const fb_model *m, const uint8_t *coded);
+/* *coded [n_tensors] is the arena's. */
+fb_status fb_get_graph(fb_in *in, fb_model *m, uint8_t **coded);
 void fb_put_names(fb_out *out, const fb_model *m);
 fb_status fb_get_names(fb_in *in, fb_model *m);
 void fb_put_encodings(fb_out *out, const fb_model *m);
-/* Also sets data_bytes of all constants, whose sum must not exceed the bytes of DATA and SMAL. */
+/* Also sets data_bytes of all constants, whose sum must not exceed payload_bytes. */
 fb_status fb_get_encodings(fb_in *in, fb_model *m, uint64_t payload_bytes);
+/* True when the scales lie along an axis and on the grid, within 16 octaves: then ENCP has them, in a
+ * byte each, from place *least on. Else they are in FIXD. */
+bool fb_format_on_grid(const fb_encoding *e, int32_t *least);
+void fb_put_fixed(fb_out *out, const fb_model *m, const uint8_t *coded);
+fb_status fb_get_fixed(fb_in *in, fb_model *m, const uint8_t *coded);
 void fb_put_prep(fb_out *out, const fb_model *m);
 fb_status fb_get_prep(fb_in *in, fb_model *m);
 void fb_put_labels(fb_out *out, const fb_model *m);

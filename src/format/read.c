@@ -3,7 +3,9 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "format/code.h"
+#include "format/entropy.h"
 #include "format/format.h"
+#include "format/rans.h"
 
 #include <string.h>
 
@@ -108,7 +110,7 @@ static fb_status read_entry(const uint8_t *p, entry *e)
         uint32_t want = def->required | (uint32_t)def->align_log2 << 8;
         if (def->id != e->id)
             continue;
-        if (i != FB_SECTION_DATA)
+        if (def->may_be_coded)
             want |= e->flags & FB_SECTION_CODED;
         if (e->flags != want)
             return fb_fail(FB_E_FORMAT, "section %s has flags 0x%x, this fewbit knows only 0x%x",
@@ -239,7 +241,7 @@ static fb_status open_section(const table *t, fb_section section, fb_arena *aren
 
 /* ---- payloads -------------------------------------------------------------------------------- */
 
-static fb_status take_large(const table *t, fb_model *m, bool *in_place)
+static fb_status take_large(const table *t, fb_model *m, const uint8_t *coded, bool *in_place)
 {
     const entry *e = find(t, FB_SECTION_DATA);
     uint64_t have = e ? e->bytes : 0, want, small;
@@ -247,7 +249,7 @@ static fb_status take_large(const table *t, fb_model *m, bool *in_place)
     if (!offset)
         return fb_fail(FB_E_MEMORY, "no memory for the places of %zu tensors", m->n_tensors);
     fb_status status;
-    FB_GO(fb_format_layout(m, offset, &want, &small));
+    FB_GO(fb_format_layout(m, coded, offset, &want, &small));
     if (have != want) {
         status = fb_fail(FB_E_FORMAT, "section DATA has %llu bytes, the large constants need %llu",
                          (unsigned long long)have, (unsigned long long)want);
@@ -255,7 +257,7 @@ static fb_status take_large(const table *t, fb_model *m, bool *in_place)
     }
     for (size_t i = 0; i < m->n_tensors; i++) {
         fb_tensor *u = &m->tensors[i];
-        if (!u->is_const || fb_format_is_small(u))
+        if (!u->is_const || fb_format_storage(u, coded[i]) != FB_STORED_DATA)
             continue;
         u->data = t->data + e->offset + offset[i]; /* want > 0, so DATA is there */
         *in_place = true;
@@ -265,13 +267,13 @@ fail:
     return status;
 }
 
-static fb_status take_small(const table *t, fb_model *m)
+static fb_status take_small(const table *t, fb_model *m, const uint8_t *coded)
 {
     fb_in in;
     fb_coder *coder = NULL;
     uint64_t have, data, want;
     FB_TRY(raw_size(t, FB_SECTION_SMAL, &have, &in));
-    FB_TRY(fb_format_layout(m, NULL, &data, &want));
+    FB_TRY(fb_format_layout(m, coded, NULL, &data, &want));
     if (have != want)
         return fb_fail(FB_E_FORMAT, "section SMAL has %llu bytes, the small constants need %llu",
                        (unsigned long long)have, (unsigned long long)want);
@@ -279,7 +281,7 @@ static fb_status take_small(const table *t, fb_model *m)
         FB_TRY(start_decoding(&in, have, &coder));
     for (size_t i = 0; i < m->n_tensors; i++) {
         fb_tensor *u = &m->tensors[i];
-        if (!fb_format_is_small(u))
+        if (!u->is_const || fb_format_storage(u, coded[i]) != FB_STORED_SMAL)
             continue;
         void *copy = fb_arena_alloc(m->arena, u->data_bytes);
         if (!copy) {
@@ -295,6 +297,36 @@ static fb_status take_small(const table *t, fb_model *m)
     return coder ? end_decoding(&in, coder) : FB_OK;
 }
 
+static fb_status take_coded(const table *t, fb_model *m, const uint8_t *coded)
+{
+    fb_in in;
+    m->entropy = find(t, FB_SECTION_CODE) != NULL;
+    FB_TRY(open_section(t, FB_SECTION_CODE, m->arena, &in));
+    if (m->entropy)
+        return fb_entropy_decode(&in, m, coded);
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        if (coded[i])
+            return fb_fail(FB_E_FORMAT, "has no section CODE, which tensor '%.200s' is in",
+                           m->tensors[i].name);
+    }
+    return FB_OK;
+}
+
+/* No constants can have more bytes than this, so a lie about dims costs little memory. */
+static fb_status payload_room(const table *t, uint64_t *bytes)
+{
+    static const fb_section plain[] = {FB_SECTION_FIXD, FB_SECTION_SMAL, FB_SECTION_DATA};
+    const entry *code = find(t, FB_SECTION_CODE);
+    *bytes = code ? code->bytes * FB_RANS_EXPAND : 0;
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
+        fb_in in;
+        uint64_t raw;
+        FB_TRY(raw_size(t, plain[i], &raw, &in));
+        *bytes += raw;
+    }
+    return FB_OK;
+}
+
 /* ---- the file -------------------------------------------------------------------------------- */
 
 static fb_status read_sections(const table *t, fb_model *m, bool *in_place)
@@ -305,21 +337,23 @@ static fb_status read_sections(const table *t, fb_model *m, bool *in_place)
     } extras[] = {{FB_SECTION_PREP, fb_get_prep},
                   {FB_SECTION_LABL, fb_get_labels},
                   {FB_SECTION_NOTE, fb_get_notes}};
-    const entry *data = find(t, FB_SECTION_DATA);
-    uint64_t small;
+    uint64_t payloads;
+    uint8_t *coded;
     fb_in in;
     if (!find(t, FB_SECTION_GRPH))
         return fb_fail(FB_E_FORMAT, "has no section GRPH");
     FB_TRY(open_section(t, FB_SECTION_GRPH, m->arena, &in));
-    FB_TRY(fb_get_graph(&in, m));
+    FB_TRY(fb_get_graph(&in, m, &coded));
     FB_TRY(open_section(t, FB_SECTION_STRS, m->arena, &in));
     FB_TRY(fb_get_names(&in, m));
-    FB_TRY(raw_size(t, FB_SECTION_SMAL, &small, &in));
-    uint64_t payloads = small + (data ? data->bytes : 0);
+    FB_TRY(payload_room(t, &payloads));
     FB_TRY(open_section(t, FB_SECTION_ENCP, m->arena, &in));
     FB_TRY(fb_get_encodings(&in, m, payloads));
-    FB_TRY(take_large(t, m, in_place));
-    FB_TRY(take_small(t, m));
+    FB_TRY(open_section(t, FB_SECTION_FIXD, m->arena, &in));
+    FB_TRY(fb_get_fixed(&in, m, coded));
+    FB_TRY(take_coded(t, m, coded));
+    FB_TRY(take_large(t, m, coded, in_place));
+    FB_TRY(take_small(t, m, coded));
     for (size_t i = 0; i < sizeof extras / sizeof extras[0]; i++) {
         if (!find(t, extras[i].section))
             continue;

@@ -2,124 +2,105 @@
  */
 #include "base/size.h"
 #include "format/format.h"
-
-#include <string.h>
+#include "numeric/grid.h"
 
 /* First byte of an affine encoding, after the kind. */
 enum {
     AFFINE_BITS = 15, /* mask: bits - 1 */
     AFFINE_SIGNED = 1 << 4,
     AFFINE_POW2 = 1 << 5,
-    AFFINE_ZEROS = 1 << 6, /* some zero point is not 0: they follow the scales */
-    AFFINE_AXIS = 1 << 7   /* axis (u8) and group (varint) follow */
+    AFFINE_ZEROS = 1 << 6, /* of a constant: some zero point is not 0 */
+    AFFINE_AXIS = 1 << 7   /* axis (u8), group (varint) and scales follow, then zero points if any;
+                              without an axis, scale and zero point are in FIXD */
 };
 
-/* ---- lists of floats ------------------------------------------------------------------------ */
+/* ---- lists of scales ------------------------------------------------------------------------ */
 
-/* Scales of one tensor resemble each other, so their bit patterns, read as integers, lie close:
- * u8 width, u8 shift, u32 base, then n numbers d of `width` bits, lowest bit first, in whole bytes;
- * the bit pattern is (base + d) << shift. One float alone is just f32. */
+/* Scales along an axis, which is the first byte: */
+enum {
+    LIST_FIXED = 0, /* in FIXD */
+    LIST_GRID = 1 /* here: the least place on the grid, then for each scale its distance, a byte */
+};
 
-static uint32_t float_bits(float v)
+bool fb_format_on_grid(const fb_encoding *e, int32_t *least)
 {
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    return bits;
+    int32_t most = INT32_MIN, k;
+    *least = INT32_MAX;
+    if (e->axis < 0)
+        return false;
+    for (uint32_t i = 0; i < e->n_scales; i++) {
+        if (!fb_grid_find(e->scale[i], &k))
+            return false;
+        *least = k < *least ? k : *least;
+        most = k > most ? k : most;
+    }
+    return most - *least <= 255;
 }
 
-static void put_floats(fb_out *out, const float *v, uint32_t n)
+static void put_list(fb_out *out, const fb_encoding *e)
 {
-    if (n == 1) {
-        fb_out_f32(out, v[0]);
+    int32_t least, k;
+    if (!fb_format_on_grid(e, &least)) {
+        fb_out_u8(out, LIST_FIXED);
         return;
     }
-    uint32_t any = 0, low = UINT32_MAX, high = 0;
-    unsigned shift = 0, width = 0;
-    for (uint32_t i = 0; i < n; i++)
-        any |= float_bits(v[i]);
-    while (shift < 31 && !(any >> shift & 1u))
-        shift++;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t b = float_bits(v[i]) >> shift;
-        low = b < low ? b : low;
-        high = b > high ? b : high;
+    fb_out_u8(out, LIST_GRID);
+    fb_out_svarint(out, least);
+    for (uint32_t i = 0; i < e->n_scales; i++) {
+        (void)fb_grid_find(e->scale[i], &k);
+        fb_out_u8(out, (unsigned)(k - least));
     }
-    while (width < 32 && (uint64_t)(high - low) >> width != 0)
-        width++;
-    fb_out_u8(out, width);
-    fb_out_u8(out, shift);
-    fb_out_u32(out, low);
-    uint64_t pending = 0;
-    unsigned filled = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        pending |= (uint64_t)((float_bits(v[i]) >> shift) - low) << filled;
-        for (filled += width; filled >= 8; filled -= 8, pending >>= 8)
-            fb_out_u8(out, (unsigned)(pending & 255));
-    }
-    if (filled > 0)
-        fb_out_u8(out, (unsigned)pending);
 }
 
-static void get_floats(fb_in *in, float *v, uint32_t n)
+static fb_status get_list(fb_in *in, fb_encoding *e)
 {
-    if (n == 1) {
-        v[0] = fb_in_f32(in);
-        return;
-    }
-    unsigned width = fb_in_u8(in), shift = fb_in_u8(in);
-    uint64_t base = fb_in_u32(in);
-    if (width > 32 || shift > 31) {
-        fb_in_broken(in, "floats of %u bits shifted by %u, must be at most 32 and 31", width,
-                     shift);
-        return;
-    }
-    const uint8_t *p = fb_in_bytes(in, (size_t)(((uint64_t)n * width + 7) / 8));
-    if (!p)
-        return;
-    uint64_t pending = 0, mask = ((uint64_t)1 << width) - 1;
-    unsigned filled = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        for (; filled < width; filled += 8)
-            pending |= (uint64_t)*p++ << filled;
-        uint64_t bits = (base + (pending & mask)) << shift;
-        pending >>= width;
-        filled -= width;
-        if (bits > UINT32_MAX) {
-            fb_in_broken(in, "float %u does not fit into 32 bits", i);
-            return;
-        }
-        uint32_t b = (uint32_t)bits;
-        memcpy(&v[i], &b, sizeof b);
-    }
+    unsigned form = fb_in_u8(in);
+    if (form == LIST_FIXED)
+        return in->status;
+    if (form != LIST_GRID)
+        return fb_in_broken(in, "a list of scales of form %u needs a newer fewbit", form);
+    int64_t least = fb_in_svarint(in);
+    if (least < FB_GRID_LEAST || least > FB_GRID_MOST)
+        return fb_in_broken(in, "place %lld on the grid of scales, must be within %d..%d",
+                            (long long)least, (int)FB_GRID_LEAST, (int)FB_GRID_MOST);
+    const uint8_t *p = fb_in_bytes(in, e->n_scales);
+    for (uint32_t i = 0; p && i < e->n_scales; i++)
+        e->scale[i] = fb_grid_scale((int32_t)least + p[i]);
+    return in->status;
 }
 
 /* ---- affine --------------------------------------------------------------------------------- */
 
-static void put_affine(fb_out *out, const fb_encoding *e)
+static bool has_zeros(const fb_encoding *e)
 {
-    bool zeros = false;
-    for (uint32_t i = 0; e->zero && i < e->n_scales; i++)
-        zeros |= e->zero[i] != 0;
+    for (uint32_t i = 0; e->zero && i < e->n_scales; i++) {
+        if (e->zero[i] != 0)
+            return true;
+    }
+    return false;
+}
+
+static void put_affine(fb_out *out, const fb_tensor *t)
+{
+    const fb_encoding *e = &t->enc;
+    bool zeros = t->is_const && has_zeros(e);
     unsigned head = (unsigned)(e->bits - 1) & AFFINE_BITS;
     head |= e->is_signed ? AFFINE_SIGNED : 0;
     head |= e->pow2 ? AFFINE_POW2 : 0;
     head |= zeros ? AFFINE_ZEROS : 0;
     head |= e->axis >= 0 ? AFFINE_AXIS : 0;
     fb_out_u8(out, head);
-    if (e->axis >= 0) {
-        fb_out_u8(out, (unsigned)e->axis);
-        fb_out_varint(out, e->group);
-    }
-    put_floats(out, e->scale, e->n_scales);
+    if (e->axis < 0)
+        return;
+    fb_out_u8(out, (unsigned)e->axis);
+    fb_out_varint(out, e->group);
+    put_list(out, e);
     for (uint32_t i = 0; zeros && i < e->n_scales; i++)
         fb_out_svarint(out, e->zero[i]);
 }
 
-static fb_status get_zeros(fb_in *in, fb_model *m, fb_encoding *e)
+static fb_status get_zeros(fb_in *in, fb_encoding *e)
 {
-    e->zero = fb_arena_array(m->arena, e->n_scales, sizeof *e->zero);
-    if (!e->zero)
-        return fb_fail(FB_E_MEMORY, "no memory for %u zero points", e->n_scales);
     for (uint32_t i = 0; i < e->n_scales; i++) {
         int64_t z = fb_in_svarint(in);
         if (z < -65536 || z > 65536)
@@ -163,8 +144,18 @@ static fb_status get_affine(fb_in *in, fb_model *m, fb_tensor *t, uint64_t room)
     e->scale = fb_arena_array(m->arena, e->n_scales, sizeof *e->scale);
     if (!e->scale)
         return fb_fail(FB_E_MEMORY, "no memory for %u scales", e->n_scales);
-    get_floats(in, e->scale, e->n_scales);
-    return head & AFFINE_ZEROS && in->status == FB_OK ? get_zeros(in, m, e) : in->status;
+    if (!t->is_const && head & AFFINE_ZEROS)
+        return fb_in_broken(in, "activation '%.200s' has the flag of constants with zero points",
+                            t->name);
+    if (!t->is_const || head & AFFINE_ZEROS) {
+        e->zero = fb_arena_array(m->arena, e->n_scales, sizeof *e->zero);
+        if (!e->zero)
+            return fb_fail(FB_E_MEMORY, "no memory for %u zero points", e->n_scales);
+    }
+    if (e->axis < 0)
+        return in->status;
+    FB_TRY(get_list(in, e));
+    return e->zero ? get_zeros(in, e) : FB_OK;
 }
 
 /* ---- the section ---------------------------------------------------------------------------- */
@@ -176,7 +167,7 @@ void fb_put_encodings(fb_out *out, const fb_model *m)
         if (t->enc.kind == FB_ENC_PLAIN)
             continue;
         fb_out_varint(out, (uint64_t)t->enc.kind);
-        put_affine(out, &t->enc);
+        put_affine(out, t);
     }
 }
 

@@ -10,7 +10,8 @@ enum {
     TENSOR_NAMED = 1 << 2,  /* its name is in STRS */
     TENSOR_ENCODED = 1 << 3 /* not plain: parameters in ENCP, no dtype byte (it is f32) */
 };
-/* Storage numbers are of later versions; without one, a payload is in SMAL or DATA by its size. */
+/* Storage numbers: 1 is "in CODE"; without one, a payload is where fb_format_storage says. */
+enum { STORAGE_CODE = 1 };
 
 /* ---- what gets a name ----------------------------------------------------------------------- */
 
@@ -63,27 +64,32 @@ fail:
 
 /* ---- tensors -------------------------------------------------------------------------------- */
 
-static void put_tensor(fb_out *out, const fb_tensor *t, bool named)
+static void put_tensor(fb_out *out, const fb_tensor *t, bool named, bool coded)
 {
     unsigned head = (unsigned)t->rank << 4;
-    head |= t->is_const ? TENSOR_CONST : t->source_nchw ? TENSOR_OTHER : 0;
+    head |= t->is_const ? TENSOR_CONST : 0;
+    head |= coded || (!t->is_const && t->source_nchw) ? TENSOR_OTHER : 0;
     head |= named ? TENSOR_NAMED : 0;
     head |= t->enc.kind != FB_ENC_PLAIN ? TENSOR_ENCODED : 0;
     fb_out_u8(out, head);
+    if (coded)
+        fb_out_varint(out, STORAGE_CODE);
     if (!(head & TENSOR_ENCODED))
         fb_out_u8(out, (unsigned)t->dtype);
     for (int32_t i = 0; i < t->rank; i++)
         fb_out_svarint(out, t->dims[i]);
 }
 
-static fb_status get_tensor(fb_in *in, fb_tensor *t)
+static fb_status get_tensor(fb_in *in, fb_tensor *t, uint8_t *coded)
 {
     unsigned head = fb_in_u8(in);
     t->is_const = (head & TENSOR_CONST) != 0;
-    if (t->is_const && (head & TENSOR_OTHER))
+    *coded = t->is_const && (head & TENSOR_OTHER);
+    uint64_t storage = *coded ? fb_in_varint(in) : STORAGE_CODE;
+    if (in->status == FB_OK && storage != STORAGE_CODE)
         return fb_in_broken(in, "a payload's storage %llu needs a newer fewbit",
-                            (unsigned long long)fb_in_varint(in));
-    t->source_nchw = (head & TENSOR_OTHER) != 0;
+                            (unsigned long long)storage);
+    t->source_nchw = !t->is_const && (head & TENSOR_OTHER);
     t->name = head & TENSOR_NAMED ? NULL : ""; /* NULL: STRS has it */
     t->enc.kind = FB_ENC_PLAIN;
     t->enc.axis = -1;
@@ -245,7 +251,7 @@ static fb_status get_node(fb_in *in, fb_model *m, fb_node *n, int64_t *last)
 
 /* ---- the section ---------------------------------------------------------------------------- */
 
-void fb_put_graph(fb_out *out, const fb_model *m)
+void fb_put_graph(fb_out *out, const fb_model *m, const uint8_t *coded)
 {
     uint8_t *named = fb_calloc(m->n_tensors + 1, 1);
     if (!named) {
@@ -259,7 +265,7 @@ void fb_put_graph(fb_out *out, const fb_model *m)
     fb_out_varint(out, m->n_inputs);
     fb_out_varint(out, m->n_outputs);
     for (size_t i = 0; i < m->n_tensors; i++)
-        put_tensor(out, &m->tensors[i], named[i] != 0);
+        put_tensor(out, &m->tensors[i], named[i] != 0, coded[i] != 0);
     for (uint32_t k = 0; k < m->n_inputs; k++)
         put_index(out, m->inputs[k], &last);
     for (uint32_t k = 0; k < m->n_outputs; k++)
@@ -276,7 +282,7 @@ static size_t count_of(fb_in *in, const char *what, size_t limit)
     return (size_t)fb_in_count(in, what, left < limit ? left : limit);
 }
 
-fb_status fb_get_graph(fb_in *in, fb_model *m)
+fb_status fb_get_graph(fb_in *in, fb_model *m, uint8_t **coded)
 {
     int64_t last = 0;
     size_t n_tensors = count_of(in, "number of tensors", FB_LIMIT_TENSORS);
@@ -289,12 +295,13 @@ fb_status fb_get_graph(fb_in *in, fb_model *m)
     m->nodes = fb_calloc(n_nodes + 1, sizeof *m->nodes);
     m->inputs = fb_arena_array(m->arena, n_inputs, sizeof *m->inputs);
     m->outputs = fb_arena_array(m->arena, n_outputs, sizeof *m->outputs);
-    if (!m->tensors || !m->nodes || !m->inputs || !m->outputs)
+    *coded = fb_arena_alloc(m->arena, n_tensors + 1);
+    if (!m->tensors || !m->nodes || !m->inputs || !m->outputs || !*coded)
         return fb_fail(FB_E_MEMORY, "no memory for %zu tensors and %zu nodes", n_tensors, n_nodes);
     m->cap_tensors = n_tensors + 1;
     m->cap_nodes = n_nodes + 1;
     for (; m->n_tensors < n_tensors; m->n_tensors++)
-        FB_TRY(get_tensor(in, &m->tensors[m->n_tensors]));
+        FB_TRY(get_tensor(in, &m->tensors[m->n_tensors], &(*coded)[m->n_tensors]));
     for (; m->n_inputs < n_inputs; m->n_inputs++)
         m->inputs[m->n_inputs] = get_index(in, m, &last);
     for (; m->n_outputs < n_outputs; m->n_outputs++)

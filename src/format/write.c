@@ -3,20 +3,24 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "format/code.h"
+#include "format/entropy.h"
 #include "format/format.h"
 
 #include <string.h>
 
 static const fb_section_def sections[FB_SECTION_COUNT] = {
-    [FB_SECTION_GRPH] = {"GRPH", FB_SECTION_ID('G', 'R', 'P', 'H'), FB_SECTION_REQUIRED, 0},
-    [FB_SECTION_STRS] = {"STRS", FB_SECTION_ID('S', 'T', 'R', 'S'), FB_SECTION_REQUIRED, 0},
-    [FB_SECTION_ENCP] = {"ENCP", FB_SECTION_ID('E', 'N', 'C', 'P'), FB_SECTION_REQUIRED, 0},
-    [FB_SECTION_PREP] = {"PREP", FB_SECTION_ID('P', 'R', 'E', 'P'), 0, 0},
-    [FB_SECTION_LABL] = {"LABL", FB_SECTION_ID('L', 'A', 'B', 'L'), 0, 0},
-    [FB_SECTION_NOTE] = {"NOTE", FB_SECTION_ID('N', 'O', 'T', 'E'), 0, 0},
-    [FB_SECTION_SMAL] = {"SMAL", FB_SECTION_ID('S', 'M', 'A', 'L'), FB_SECTION_REQUIRED, 0},
+    [FB_SECTION_GRPH] = {"GRPH", FB_SECTION_ID('G', 'R', 'P', 'H'), FB_SECTION_REQUIRED, 0, true},
+    [FB_SECTION_STRS] = {"STRS", FB_SECTION_ID('S', 'T', 'R', 'S'), FB_SECTION_REQUIRED, 0, true},
+    [FB_SECTION_ENCP] = {"ENCP", FB_SECTION_ID('E', 'N', 'C', 'P'), FB_SECTION_REQUIRED, 0, true},
+    [FB_SECTION_PREP] = {"PREP", FB_SECTION_ID('P', 'R', 'E', 'P'), 0, 0, true},
+    [FB_SECTION_LABL] = {"LABL", FB_SECTION_ID('L', 'A', 'B', 'L'), 0, 0, true},
+    /* notes tell of calibration data */
+    [FB_SECTION_NOTE] = {"NOTE", FB_SECTION_ID('N', 'O', 'T', 'E'), 0, 0, false},
+    [FB_SECTION_FIXD] = {"FIXD", FB_SECTION_ID('F', 'I', 'X', 'D'), FB_SECTION_REQUIRED, 0, false},
+    [FB_SECTION_SMAL] = {"SMAL", FB_SECTION_ID('S', 'M', 'A', 'L'), FB_SECTION_REQUIRED, 0, true},
+    [FB_SECTION_CODE] = {"CODE", FB_SECTION_ID('C', 'O', 'D', 'E'), FB_SECTION_REQUIRED, 0, false},
     [FB_SECTION_DATA] = {"DATA", FB_SECTION_ID('D', 'A', 'T', 'A'), FB_SECTION_REQUIRED,
-                         FB_FORMAT_DATA_LOG2},
+                         FB_FORMAT_DATA_LOG2, false},
 };
 
 const fb_section_def *fb_section_get(fb_section section)
@@ -54,29 +58,27 @@ static void emit_zeros(sink *s, uint64_t n)
 
 /* ---- payloads ------------------------------------------------------------------------------- */
 
-static bool is_large(const fb_tensor *t)
+static bool is_stored(const fb_model *m, const uint8_t *coded, size_t i, fb_storage where)
 {
-    return t->is_const && !fb_format_is_small(t);
+    const fb_tensor *t = &m->tensors[i];
+    return t->is_const && fb_format_storage(t, coded[i]) == where;
 }
 
-fb_status fb_format_layout(const fb_model *m, uint64_t *offset, uint64_t *data_bytes,
-                           uint64_t *small_bytes)
+fb_status fb_format_layout(const fb_model *m, const uint8_t *coded, uint64_t *offset,
+                           uint64_t *data_bytes, uint64_t *small_bytes)
 {
     const uint64_t align = 1u << FB_FORMAT_DATA_LOG2, most = (uint64_t)1 << 62;
     uint64_t at = 0, small = 0;
     for (size_t i = 0; i < m->n_tensors; i++) {
-        const fb_tensor *t = &m->tensors[i];
-        if (!t->is_const)
-            continue;
-        at = is_large(t) ? (at + align - 1) & ~(align - 1) : at;
-        if (t->data_bytes > most - at)
-            return fb_fail(FB_E_LIMIT, "the constants have more than 2^62 bytes");
+        size_t n = m->tensors[i].data_bytes;
+        bool large = is_stored(m, coded, i, FB_STORED_DATA);
+        at = large ? (at + align - 1) & ~(align - 1) : at;
         if (offset)
             offset[i] = at;
-        if (is_large(t))
-            at += t->data_bytes;
-        else
-            small += t->data_bytes;
+        if (n > most - at || n > most - small)
+            return fb_fail(FB_E_LIMIT, "the constants have more than 2^62 bytes");
+        at += large ? n : 0;
+        small += is_stored(m, coded, i, FB_STORED_SMAL) ? n : 0;
     }
     *data_bytes = at;
     *small_bytes = small;
@@ -91,31 +93,41 @@ unsigned fb_format_period(const fb_tensor *t)
 }
 
 /* The same order as fb_format_layout. */
-static void emit_large(sink *s, const fb_model *m)
+static void emit_large(sink *s, const fb_model *m, const uint8_t *coded)
 {
     const uint64_t align = 1u << FB_FORMAT_DATA_LOG2;
     uint64_t start = s->n;
     for (size_t i = 0; i < m->n_tensors; i++) {
-        const fb_tensor *t = &m->tensors[i];
-        if (!is_large(t))
+        if (!is_stored(m, coded, i, FB_STORED_DATA))
             continue;
         emit_zeros(s, (align - (s->n - start) % align) % align);
-        emit(s, t->data, t->data_bytes);
+        emit(s, m->tensors[i].data, m->tensors[i].data_bytes);
     }
 }
 
-static void put_small(fb_out *out, const fb_model *m)
+static void put_small(fb_out *out, const fb_model *m, const uint8_t *coded)
 {
     for (size_t i = 0; i < m->n_tensors; i++) {
-        if (fb_format_is_small(&m->tensors[i]))
+        if (is_stored(m, coded, i, FB_STORED_SMAL))
             fb_out_bytes(out, m->tensors[i].data, m->tensors[i].data_bytes);
     }
 }
 
+/* A file about to be written: the small sections in memory, the table, the payloads in the model.
+ */
+typedef struct build {
+    const fb_model *m;
+    fb_out part[FB_SECTION_COUNT]; /* DATA's stays empty */
+    uint64_t bytes[FB_SECTION_COUNT], hash[FB_SECTION_COUNT];
+    bool coded[FB_SECTION_COUNT];
+    fb_entropy entropy; /* its section is moved to part[FB_SECTION_CODE] */
+    uint64_t file_bytes;
+} build;
+
 /* ---- coding --------------------------------------------------------------------------------- */
 
 static void encode_part(fb_coder *c, fb_out *out, fb_section section, const fb_out *raw,
-                        const fb_model *m)
+                        const fb_model *m, const uint8_t *coded)
 {
     if (section != FB_SECTION_SMAL) {
         fb_coder_encode(c, out, raw->data, raw->n, 1);
@@ -123,13 +135,13 @@ static void encode_part(fb_coder *c, fb_out *out, fb_section section, const fb_o
     }
     for (size_t i = 0; i < m->n_tensors; i++) {
         const fb_tensor *t = &m->tensors[i];
-        if (fb_format_is_small(t))
+        if (is_stored(m, coded, i, FB_STORED_SMAL))
             fb_coder_encode(c, out, t->data, t->data_bytes, fb_format_period(t));
     }
 }
 
 /* Replaces a section by its coded form where that is smaller. */
-static fb_status code_part(fb_section section, const fb_model *m, fb_out *part, bool *coded)
+static fb_status code_part(fb_section section, const build *b, fb_out *part, bool *coded)
 {
     fb_out out = {0};
     if (part->n > fb_code_most(part->n)) /* coded would be smaller yet */
@@ -139,7 +151,7 @@ static fb_status code_part(fb_section section, const fb_model *m, fb_out *part, 
         return fb_fail(FB_E_MEMORY, "no memory to code section %s", sections[section].name);
     fb_out_varint(&out, part->n);
     size_t head = out.n;
-    encode_part(c, &out, section, part, m);
+    encode_part(c, &out, section, part, b->m, b->entropy.coded);
     fb_coder_flush(c, &out);
     fb_free(c);
     if (out.no_memory) {
@@ -158,20 +170,11 @@ static fb_status code_part(fb_section section, const fb_model *m, fb_out *part, 
 
 /* ---- the file ------------------------------------------------------------------------------- */
 
-/* A file about to be written: the small sections in memory, the table, the payloads in the model.
- */
-typedef struct build {
-    const fb_model *m;
-    fb_out part[FB_SECTION_COUNT]; /* DATA's stays empty */
-    uint64_t bytes[FB_SECTION_COUNT], hash[FB_SECTION_COUNT];
-    bool coded[FB_SECTION_COUNT];
-    uint64_t file_bytes;
-} build;
-
 static void build_free(build *b)
 {
     for (int i = 0; i < FB_SECTION_COUNT; i++)
         fb_out_free(&b->part[i]);
+    fb_entropy_free(&b->entropy);
 }
 
 static void emit_header(sink *s, const build *b)
@@ -218,25 +221,41 @@ static void emit_file(sink *s, const build *b)
             continue;
         emit_zeros(s, (align - s->n % align) % align);
         if (i == FB_SECTION_DATA)
-            emit_large(s, b->m);
+            emit_large(s, b->m, b->entropy.coded);
         else
             emit(s, b->part[i].data, b->part[i].n);
     }
 }
 
-static fb_status build_part(build *b, fb_section i, unsigned flags)
+static void put_part(build *b, fb_section i)
 {
     static void (*const put[])(fb_out *, const fb_model *) = {
-        [FB_SECTION_GRPH] = fb_put_graph,     [FB_SECTION_STRS] = fb_put_names,
-        [FB_SECTION_ENCP] = fb_put_encodings, [FB_SECTION_PREP] = fb_put_prep,
-        [FB_SECTION_LABL] = fb_put_labels,    [FB_SECTION_NOTE] = fb_put_notes,
-        [FB_SECTION_SMAL] = put_small};
+        [FB_SECTION_STRS] = fb_put_names, [FB_SECTION_ENCP] = fb_put_encodings,
+        [FB_SECTION_PREP] = fb_put_prep,  [FB_SECTION_LABL] = fb_put_labels,
+        [FB_SECTION_NOTE] = fb_put_notes, [FB_SECTION_DATA] = NULL};
     fb_out *part = &b->part[i];
-    put[i](part, b->m);
+    if (i == FB_SECTION_GRPH)
+        fb_put_graph(part, b->m, b->entropy.coded);
+    else if (i == FB_SECTION_FIXD)
+        fb_put_fixed(part, b->m, b->entropy.coded);
+    else if (i == FB_SECTION_SMAL)
+        put_small(part, b->m, b->entropy.coded);
+    else if (put[i])
+        put[i](part, b->m);
+}
+
+static fb_status build_part(build *b, fb_section i, unsigned flags)
+{
+    fb_out *part = &b->part[i];
+    if (i == FB_SECTION_CODE) {
+        *part = b->entropy.section;
+        b->entropy.section = (fb_out){0};
+    }
+    put_part(b, i);
     if (part->no_memory)
         return fb_fail(FB_E_MEMORY, "no memory for section %s", sections[i].name);
-    if (part->n > 0 && !(flags & FB_FORMAT_NO_CODING))
-        FB_TRY(code_part(i, b->m, part, &b->coded[i]));
+    if (part->n > 0 && sections[i].may_be_coded && !(flags & FB_FORMAT_NO_CODING))
+        FB_TRY(code_part(i, b, part, &b->coded[i]));
     b->bytes[i] = part->n;
     b->hash[i] = fb_hash64(part->data, part->n);
     return FB_OK;
@@ -249,14 +268,15 @@ static fb_status build_file(const fb_model *m, unsigned flags, bool only_size, b
     fb_status status;
     uint64_t small;
     FB_GO(fb_model_validate(m));
+    FB_GO(fb_entropy_encode(m, &b->entropy));
     for (int i = 0; i < FB_SECTION_DATA; i++)
         FB_GO(build_part(b, (fb_section)i, flags));
-    FB_GO(fb_format_layout(m, NULL, &b->bytes[FB_SECTION_DATA], &small));
+    FB_GO(fb_format_layout(m, b->entropy.coded, NULL, &b->bytes[FB_SECTION_DATA], &small));
     if (!only_size) {
         fb_hash h;
         sink hasher = {.hash = &h};
         fb_hash_init(&h);
-        emit_large(&hasher, m);
+        emit_large(&hasher, m, b->entropy.coded);
         b->hash[FB_SECTION_DATA] = fb_hash_end(&h);
     }
     sink counter = {0};

@@ -223,6 +223,7 @@ fb_status fb_model_clone(const fb_model *from, bool copy_data, fb_model **out)
     }
     FB_GO(fb_model_set_io(m, from->inputs, from->n_inputs, from->outputs, from->n_outputs));
     m->prep = from->prep;
+    m->entropy = from->entropy;
     FB_GO(fb_model_set_labels(m, from->labels, from->n_labels));
     for (size_t i = 0; i < from->n_notes; i++)
         FB_GO(fb_model_set_note(m, from->notes[i].key, from->notes[i].value));

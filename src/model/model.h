@@ -71,6 +71,8 @@ struct fb_model {
     uint32_t n_labels;
     fb_note *notes;
     size_t n_notes, cap_notes;
+    bool entropy; /* weights are entropy-coded in the file where that saves bytes, and decoded at
+                     load; else large ones are mapped */
     void *map; /* mapping of the file, or NULL */
     size_t map_bytes;
     void (*unmap)(void *map, size_t bytes); /* frees `map` */
