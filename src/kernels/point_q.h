@@ -8,20 +8,22 @@
 #include "kernels/registry.h"
 #include "numeric/requant.h"
 
-/* y[i] = fb_add_codes(a[i], b[i]); all codes signed or all unsigned. */
+/* y[i] = fb_add_codes(a[i], b[i]). Signed codes are computed as the unsigned codes q + 128, which
+ * is q ^ 0x80: `flip` is 0x80 for them, else 0, and the zero points behind the law, lo and hi are
+ * those of the unsigned codes. The same holds for fbk_mul_q. */
 typedef struct fbk_add_q {
     fb_add_law law;
-    bool is_signed;
     int32_t lo, hi;
+    uint8_t flip;
 } fbk_add_q;
 typedef void fbk_add_q_fn(const fbk_add_q *q, size_t n, const uint8_t *a, const uint8_t *b,
                           uint8_t *y);
 
-/* y[i] = fb_mul_codes(a[i], b[i]); all codes signed or all unsigned. */
+/* y[i] = fb_mul_codes(a[i], b[i]). */
 typedef struct fbk_mul_q {
     int32_t a_zero, b_zero, y_zero, lo, hi;
     float ratio;
-    bool is_signed;
+    uint8_t flip;
 } fbk_mul_q;
 typedef void fbk_mul_q_fn(const fbk_mul_q *q, size_t n, const uint8_t *a, const uint8_t *b,
                           uint8_t *y);

@@ -15,7 +15,8 @@ typedef void fbk_max_pool_q_fn(const fbk_window *g, bool is_signed, const uint8_
 typedef struct fbk_avg_pool_q {
     float x_scale, y_scale;
     int32_t x_zero, y_zero, lo, hi;
-    bool is_signed, include_pad; /* include_pad: divide by kh * kw everywhere */
+    bool include_pad; /* divide by kh * kw everywhere */
+    uint8_t flip;     /* signed codes as in fbk_add_q */
 } fbk_avg_pool_q;
 typedef void fbk_avg_pool_q_fn(const fbk_window *g, const fbk_avg_pool_q *q, const uint8_t *x,
                                uint8_t *y, int32_t oy0, int32_t oy1);

@@ -89,6 +89,10 @@ static inline int32_t fb_bias_code(float bias, float x_scale, float w_scale, int
     return v < most ? (int32_t)lrint(v) : limit;
 }
 
+/* fb_add_codes, fb_mul_codes and fb_mean_code round a number that contains the output's zero point,
+ * so they are laws of unsigned codes: signed codes and zero points are shifted by 128 first. The
+ * other functions give the same either way. */
+
 /* Sum of two codes (QLinearAdd): two fused multiply-adds on the codes themselves, the zero points
  * gathered in one constant. */
 typedef struct fb_add_law {

@@ -88,12 +88,15 @@ fb_status fb_prepare_binary_q(fb_prepare *p)
         return FB_OK;
     const fb_codes *a = &in[k->swap], *b = &in[!k->swap];
     fb_codes_clamp(&y, &attr->act);
+    uint8_t flip = fb_codes_unsigned(&y);
+    (void)fb_codes_unsigned(&in[0]);
+    (void)fb_codes_unsigned(&in[1]);
     if (attr->kind == FB_BINARY_ADD) {
         k->add =
             (fbk_add_q){.law = fb_add_law_of(a->scale, a->zero, b->scale, b->zero, y.scale, y.zero),
-                        .is_signed = y.is_signed,
                         .lo = y.lo,
-                        .hi = y.hi};
+                        .hi = y.hi,
+                        .flip = flip};
         k->add_fn = fbk_add_q_pick(p->plan->cpu, &p->step->kernel);
     } else {
         k->mul = (fbk_mul_q){.a_zero = a->zero,
@@ -102,7 +105,7 @@ fb_status fb_prepare_binary_q(fb_prepare *p)
                              .lo = y.lo,
                              .hi = y.hi,
                              .ratio = fb_mul_ratio(a->scale, b->scale, y.scale),
-                             .is_signed = y.is_signed};
+                             .flip = flip};
         k->mul_fn = fbk_mul_q_pick(p->plan->cpu, &p->step->kernel);
     }
     size_t n = k->walk.dims[k->walk.rank - 1];

@@ -70,14 +70,16 @@ fb_status fb_prepare_avg_pool_q(fb_prepare *p)
         !fb_codes8_of(p->in[0], &x) || !fb_codes8_of(p->out[0], &y) || x.is_signed != y.is_signed)
         return FB_OK;
     FB_TRY(prepare_pool(p, &q));
+    uint8_t flip = fb_codes_unsigned(&y);
+    (void)fb_codes_unsigned(&x);
     q->avg = (fbk_avg_pool_q){.x_scale = x.scale,
                               .y_scale = y.scale,
                               .x_zero = x.zero,
                               .y_zero = y.zero,
                               .lo = y.lo,
                               .hi = y.hi,
-                              .is_signed = x.is_signed,
-                              .include_pad = a->count_include_pad != 0};
+                              .include_pad = a->count_include_pad != 0,
+                              .flip = flip};
     q->avg_fn = fbk_avg_pool_q_pick(p->plan->cpu, &p->step->kernel);
     p->step->run = run_pool;
     return FB_OK;

@@ -44,6 +44,18 @@ static inline bool fb_codes_same(const fb_codes *a, const fb_codes *b)
            a->is_signed == b->is_signed;
 }
 
+/* Signed codes as the unsigned codes q + 128 (unsigned ones stay); returns what stored bytes are
+ * xor-ed with. Operators whose rounding depends on the zero point are computed there. */
+static inline uint8_t fb_codes_unsigned(fb_codes *q)
+{
+    if (!q->is_signed)
+        return 0;
+    q->zero += 128;
+    q->lo += 128;
+    q->hi += 128;
+    return 0x80;
+}
+
 static inline void fb_codes_clamp(fb_codes *q, const fb_act *act)
 {
     if (act->clamp)

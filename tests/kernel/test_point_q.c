@@ -73,12 +73,12 @@ static void add_and_mul(size_t n, guard_side side)
     guard_buf a = random_codes(n, side), b = random_codes(n, side);
     guard_buf want = guard_new(n, 1, side);
     float sa = random_scale(), sb = random_scale(), sy = random_scale();
-    bool is_signed = test_below(2);
-    int32_t za, zb, zy, lo, hi, none;
-    random_range(is_signed, &za, &lo, &hi);
-    random_range(is_signed, &zb, &lo, &none);
-    random_range(is_signed, &zy, &lo, &hi);
-    fbk_add_q add = {fb_add_law_of(sa, za, sb, zb, sy, zy), is_signed, lo, hi};
+    uint8_t flip = test_below(2) ? 0x80 : 0;
+    int32_t za, zb, zy, lo, hi;
+    random_range(false, &za, &lo, &hi);
+    random_range(false, &zb, &lo, &hi);
+    random_range(false, &zy, &lo, &hi);
+    fbk_add_q add = {fb_add_law_of(sa, za, sb, zb, sy, zy), lo, hi, flip};
     fbk_add_q_ref(&add, n, a.p, b.p, want.p);
     EACH_ROW(fbk_add_q_fn, "add_q", add_fn)
     {
@@ -87,7 +87,7 @@ static void add_and_mul(size_t n, guard_side side)
         same(name, &y, &want);
         guard_free(&y);
     }
-    fbk_mul_q mul = {za, zb, zy, lo, hi, fb_mul_ratio(sa, sb, sy), is_signed};
+    fbk_mul_q mul = {za, zb, zy, lo, hi, fb_mul_ratio(sa, sb, sy), flip};
     fbk_mul_q_ref(&mul, n, a.p, b.p, want.p);
     for (uint32_t row = 1;; row++) {
         fbk_mul_q_fn *fn = (fbk_mul_q_fn *)row_of("mul_q", row, &name);
@@ -219,10 +219,10 @@ static void one_pool(guard_side side)
     }
     fbk_avg_pool_q q = {.x_scale = random_scale(),
                         .y_scale = random_scale(),
-                        .is_signed = is_signed,
+                        .flip = is_signed ? 0x80 : 0,
                         .include_pad = test_below(2)};
-    random_range(is_signed, &q.x_zero, &q.lo, &q.hi);
-    random_range(is_signed, &q.y_zero, &q.lo, &q.hi);
+    random_range(false, &q.x_zero, &q.lo, &q.hi);
+    random_range(false, &q.y_zero, &q.lo, &q.hi);
     fbk_avg_pool_q_ref(&g, &q, x.p, want.p, 0, g.oh);
     for (uint32_t row = 1;; row++) {
         fbk_avg_pool_q_fn *fn = (fbk_avg_pool_q_fn *)row_of("avg_pool_q", row, &name);
@@ -234,6 +234,8 @@ static void one_pool(guard_side side)
         same(name, &y, &want);
         guard_free(&y);
     }
+    random_range(is_signed, &q.x_zero, &q.lo, &q.hi);
+    random_range(is_signed, &q.y_zero, &q.lo, &q.hi);
     fbk_mean_q m = {fb_mean_scale(q.x_scale, q.y_scale, (uint32_t)(g.h * g.w)),
                     q.x_zero,
                     q.y_zero,

@@ -1,24 +1,21 @@
 /* Element-wise integer kernels, the plain truth. */
 #include "kernels/point_q.h"
 
-static int32_t code_at(const uint8_t *x, size_t i, bool is_signed)
-{
-    return is_signed ? (int8_t)x[i] : x[i];
-}
-
 void fbk_add_q_ref(const fbk_add_q *q, size_t n, const uint8_t *a, const uint8_t *b, uint8_t *y)
 {
-    for (size_t i = 0; i < n; i++)
-        y[i] = (uint8_t)fb_add_codes(code_at(a, i, q->is_signed), code_at(b, i, q->is_signed),
-                                     &q->law, q->lo, q->hi);
+    for (size_t i = 0; i < n; i++) {
+        int32_t sum = fb_add_codes(a[i] ^ q->flip, b[i] ^ q->flip, &q->law, q->lo, q->hi);
+        y[i] = (uint8_t)(sum ^ q->flip);
+    }
 }
 
 void fbk_mul_q_ref(const fbk_mul_q *q, size_t n, const uint8_t *a, const uint8_t *b, uint8_t *y)
 {
-    for (size_t i = 0; i < n; i++)
-        y[i] = (uint8_t)fb_mul_codes(code_at(a, i, q->is_signed), q->a_zero,
-                                     code_at(b, i, q->is_signed), q->b_zero, q->ratio, q->y_zero,
-                                     q->lo, q->hi);
+    for (size_t i = 0; i < n; i++) {
+        int32_t product = fb_mul_codes(a[i] ^ q->flip, q->a_zero, b[i] ^ q->flip, q->b_zero,
+                                       q->ratio, q->y_zero, q->lo, q->hi);
+        y[i] = (uint8_t)(product ^ q->flip);
+    }
 }
 
 void fbk_lut_q_ref(const uint8_t table[256], size_t n, const uint8_t *x, uint8_t *y)

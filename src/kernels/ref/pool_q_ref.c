@@ -60,11 +60,12 @@ void fbk_avg_pool_q_ref(const fbk_window *g, const fbk_avg_pool_q *q, const uint
                 float sum = 0;
                 for (int32_t r = t.r0; r < t.r1; r++) {
                     for (int32_t s = t.s0; s < t.s1; s++) {
-                        int32_t v = code_at(x, pixel(g, &t, r, s) + (size_t)c, q->is_signed);
+                        int32_t v = x[pixel(g, &t, r, s) + (size_t)c] ^ q->flip;
                         sum += fb_dequantize(v, q->x_scale, q->x_zero);
                     }
                 }
-                y[c] = (uint8_t)fb_mean_code(sum, count, q->y_scale, q->y_zero, q->lo, q->hi);
+                int32_t v = fb_mean_code(sum, count, q->y_scale, q->y_zero, q->lo, q->hi);
+                y[c] = (uint8_t)(v ^ q->flip);
             }
         }
     }

@@ -5,11 +5,10 @@
 #include <immintrin.h>
 #include <string.h>
 
-/* 8 codes to floats. */
-static inline __m256 codes_to_f32(const uint8_t *x, bool is_signed)
+/* 8 unsigned codes. */
+static inline __m256i load_codes_8(const uint8_t *x, __m128i flip)
 {
-    __m128i q = _mm_loadl_epi64((const void *)x);
-    return _mm256_cvtepi32_ps(is_signed ? _mm256_cvtepi8_epi32(q) : _mm256_cvtepu8_epi32(q));
+    return _mm256_cvtepu8_epi32(_mm_xor_si128(_mm_loadl_epi64((const void *)x), flip));
 }
 
 /* 16 rounded values, already within a byte's range, to bytes. */
@@ -27,82 +26,65 @@ static inline __m256i round_within(__m256 v, __m256 lo, __m256 hi)
 
 /* --- add -------------------------------------------------------------------------------------- */
 
-static inline __attribute__((always_inline)) void
-add_16(const fbk_add_q *q, const uint8_t *a, const uint8_t *b, uint8_t *y, const bool is_signed)
+static inline void add_16(const fbk_add_q *q, const uint8_t *a, const uint8_t *b, uint8_t *y)
 {
     __m256 ra = _mm256_set1_ps(q->law.a_ratio), rb = _mm256_set1_ps(q->law.b_ratio);
     __m256 fixed = _mm256_set1_ps(q->law.fixed);
     __m256 lo = _mm256_set1_ps((float)q->lo), hi = _mm256_set1_ps((float)q->hi);
+    __m128i flip = _mm_set1_epi8((char)q->flip);
     __m256i v[2];
     for (int i = 0; i < 2; i++) {
-        __m256 s = _mm256_fmadd_ps(codes_to_f32(b + 8 * i, is_signed), rb, fixed);
-        s = _mm256_fmadd_ps(codes_to_f32(a + 8 * i, is_signed), ra, s);
-        v[i] = round_within(s, lo, hi);
+        __m256 fa = _mm256_cvtepi32_ps(load_codes_8(a + 8 * i, flip));
+        __m256 fb = _mm256_cvtepi32_ps(load_codes_8(b + 8 * i, flip));
+        v[i] = round_within(_mm256_fmadd_ps(fa, ra, _mm256_fmadd_ps(fb, rb, fixed)), lo, hi);
     }
-    _mm_storeu_si128((void *)y, pack_bytes(v[0], v[1]));
+    _mm_storeu_si128((void *)y, _mm_xor_si128(pack_bytes(v[0], v[1]), flip));
 }
 
 void fbk_add_q_avx2(const fbk_add_q *q, size_t n, const uint8_t *a, const uint8_t *b, uint8_t *y)
 {
     size_t i = 0;
-    if (q->is_signed) {
-        for (; i + 16 <= n; i += 16)
-            add_16(q, a + i, b + i, y + i, true);
-    } else {
-        for (; i + 16 <= n; i += 16)
-            add_16(q, a + i, b + i, y + i, false);
-    }
+    for (; i + 16 <= n; i += 16)
+        add_16(q, a + i, b + i, y + i);
     if (i < n) {
         uint8_t ta[16] = {0}, tb[16] = {0}, ty[16];
         memcpy(ta, a + i, n - i);
         memcpy(tb, b + i, n - i);
-        add_16(q, ta, tb, ty, q->is_signed);
+        add_16(q, ta, tb, ty);
         memcpy(y + i, ty, n - i);
     }
 }
 
 /* --- mul -------------------------------------------------------------------------------------- */
 
-static inline __m256i codes_less(const uint8_t *x, bool is_signed, int32_t zero)
-{
-    __m128i q = _mm_loadl_epi64((const void *)x);
-    __m256i v = is_signed ? _mm256_cvtepi8_epi32(q) : _mm256_cvtepu8_epi32(q);
-    return _mm256_sub_epi32(v, _mm256_set1_epi32(zero));
-}
-
-static inline __attribute__((always_inline)) void
-mul_16(const fbk_mul_q *q, const uint8_t *a, const uint8_t *b, uint8_t *y, const bool is_signed)
+static inline void mul_16(const fbk_mul_q *q, const uint8_t *a, const uint8_t *b, uint8_t *y)
 {
     __m256 ratio = _mm256_set1_ps(q->ratio), zero = _mm256_set1_ps((float)q->y_zero);
     __m256 lo = _mm256_set1_ps((float)q->lo), hi = _mm256_set1_ps((float)q->hi);
+    __m256i a_zero = _mm256_set1_epi32(q->a_zero), b_zero = _mm256_set1_epi32(q->b_zero);
+    __m128i flip = _mm_set1_epi8((char)q->flip);
     __m256i v[2];
     for (int i = 0; i < 2; i++) {
-        /* Both factors fit 9 bits, so the pair product of the low halves is the product. */
-        __m256i product =
-            _mm256_madd_epi16(codes_less(a + 8 * i, is_signed, q->a_zero),
-                              _mm256_and_si256(codes_less(b + 8 * i, is_signed, q->b_zero),
-                                               _mm256_set1_epi32(0xffff)));
-        __m256 s = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(product), ratio), zero);
-        v[i] = round_within(s, lo, hi);
+        __m256i va = _mm256_sub_epi32(load_codes_8(a + 8 * i, flip), a_zero);
+        __m256i vb = _mm256_sub_epi32(load_codes_8(b + 8 * i, flip), b_zero);
+        /* Both fit 9 bits, so the pair product, with one high half cleared, is the product. */
+        vb = _mm256_and_si256(vb, _mm256_set1_epi32(0xffff));
+        __m256 product = _mm256_cvtepi32_ps(_mm256_madd_epi16(va, vb));
+        v[i] = round_within(_mm256_add_ps(_mm256_mul_ps(product, ratio), zero), lo, hi);
     }
-    _mm_storeu_si128((void *)y, pack_bytes(v[0], v[1]));
+    _mm_storeu_si128((void *)y, _mm_xor_si128(pack_bytes(v[0], v[1]), flip));
 }
 
 void fbk_mul_q_avx2(const fbk_mul_q *q, size_t n, const uint8_t *a, const uint8_t *b, uint8_t *y)
 {
     size_t i = 0;
-    if (q->is_signed) {
-        for (; i + 16 <= n; i += 16)
-            mul_16(q, a + i, b + i, y + i, true);
-    } else {
-        for (; i + 16 <= n; i += 16)
-            mul_16(q, a + i, b + i, y + i, false);
-    }
+    for (; i + 16 <= n; i += 16)
+        mul_16(q, a + i, b + i, y + i);
     if (i < n) {
         uint8_t ta[16] = {0}, tb[16] = {0}, ty[16];
         memcpy(ta, a + i, n - i);
         memcpy(tb, b + i, n - i);
-        mul_16(q, ta, tb, ty, q->is_signed);
+        mul_16(q, ta, tb, ty);
         memcpy(y + i, ty, n - i);
     }
 }

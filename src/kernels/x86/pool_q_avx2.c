@@ -98,20 +98,21 @@ static void avg_pixel(const taps *t, const fbk_avg_pool_q *q, float count, size_
     __m256 x_scale = _mm256_set1_ps(q->x_scale), zero = _mm256_set1_ps((float)q->y_zero);
     __m256i x_zero = _mm256_set1_epi32(q->x_zero);
     __m256 lo = _mm256_set1_ps((float)q->lo), hi = _mm256_set1_ps((float)q->hi);
+    __m256i flip = _mm256_set1_epi32(q->flip);
     for (size_t i = 0; i < c; i += 8) {
         size_t n = c - i;
         __m256 sum = _mm256_setzero_ps();
         for (int32_t r = t->r0; r < t->r1; r++) {
             const uint8_t *x = t->x + (size_t)(r - t->r0) * t->row + i;
             for (int32_t s = t->s0; s < t->s1; s++, x += t->col) {
-                __m256i v = _mm256_sub_epi32(load_8(x, n, q->is_signed), x_zero);
+                __m256i v = _mm256_sub_epi32(_mm256_xor_si256(load_8(x, n, false), flip), x_zero);
                 sum = _mm256_add_ps(sum, _mm256_mul_ps(_mm256_cvtepi32_ps(v), x_scale));
             }
         }
         __m256 v =
             _mm256_div_ps(_mm256_div_ps(sum, _mm256_set1_ps(count)), _mm256_set1_ps(q->y_scale));
         v = _mm256_min_ps(_mm256_max_ps(_mm256_add_ps(v, zero), lo), hi);
-        store_8(y + i, n, _mm256_cvtps_epi32(v));
+        store_8(y + i, n, _mm256_xor_si256(_mm256_cvtps_epi32(v), flip));
     }
 }
 
