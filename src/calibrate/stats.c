@@ -75,11 +75,13 @@ fb_status fb_stats_add(fb_stats *s, const float *x, size_t n)
     return FB_OK;
 }
 
-fb_status fb_stats_invent(fb_stats *s, bool positive)
+fb_status fb_stats_invent(fb_stats *s, uint32_t k, bool positive)
 {
+    float spread = 1 + fmodf(0.618034f * (float)(k % 1000), 1);
+    float lo = positive ? 0 : -spread * (0.5f + 0.5f * fmodf(0.754878f * (float)(k % 1000), 1));
     float x[65];
     for (int i = 0; i < 65; i++)
-        x[i] = positive ? (float)i / 64 : (float)(i - 32) / 32;
+        x[i] = lo + (spread - lo) * (float)i / 64;
     return fb_stats_add(s, x, 65);
 }
 

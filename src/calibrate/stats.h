@@ -21,8 +21,9 @@ void fb_stats_free(fb_stats *s);
  * naming the tensor. */
 fb_status fb_stats_add(fb_stats *s, const float *x, size_t n);
 
-/* Made-up statistics, of -1 ... 1 or 0 ... 1, for a dry run. */
-fb_status fb_stats_invent(fb_stats *s, bool positive);
+/* Made-up statistics of tensor number k for a dry run: some range around or above zero, another for
+ * each k, since a file would code equal ones in less room than real ones take. */
+fb_status fb_stats_invent(fb_stats *s, uint32_t k, bool positive);
 
 /* Sums over the values of one channel each; the channel is the last axis. */
 typedef struct fb_moments {

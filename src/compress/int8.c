@@ -36,7 +36,7 @@ static fb_status gather_stats(work *w)
     for (uint32_t k = 0; k < n; k++) {
         FB_TRY(fb_stats_init(&w->stats[k]));
         if (w->job->dry_run)
-            FB_TRY(fb_stats_invent(&w->stats[k], w->region.positive[w->tensors[k]]));
+            FB_TRY(fb_stats_invent(&w->stats[k], k, w->region.positive[w->tensors[k]]));
     }
     if (w->job->dry_run)
         return FB_OK;

@@ -1,0 +1,66 @@
+#include "compress/bias.h"
+
+#include "numeric/requant.h"
+
+fb_status fb_bias_encode(fb_model *m, int32_t tensor)
+{
+    const fb_tensor *t = &m->tensors[tensor];
+    const int32_t most = fb_code_max(FB_BIAS_BITS, true);
+    int64_t n;
+    FB_ENSURE(fb_tensor_elems(t, 0, &n));
+    float *b = fb_calloc((size_t)n, sizeof *b), reach = 0;
+    int16_t *q = fb_calloc((size_t)n, sizeof *q);
+    fb_status status = FB_OK;
+    if (!b || !q) {
+        status = fb_fail(FB_E_MEMORY, "no memory for bias '%.200s'", t->name);
+        goto fail;
+    }
+    FB_GO(fb_tensor_decode(t, b));
+    for (int64_t i = 0; i < n; i++)
+        reach = fabsf(b[i]) > reach ? fabsf(b[i]) : reach;
+    float scale = reach / (float)most;
+    scale = scale > 0x1p-100f ? scale : 0x1p-100f;
+    for (int64_t i = 0; i < n; i++)
+        q[i] = (int16_t)fb_quantize(b[i], scale, 0, -most, most);
+    fb_encoding e = {.kind = FB_ENC_AFFINE,
+                     .bits = FB_BIAS_BITS,
+                     .is_signed = true,
+                     .axis = -1,
+                     .n_scales = 1,
+                     .scale = &scale};
+    status = fb_model_set_payload(m, tensor, &e, q, (size_t)n * sizeof *q);
+fail:
+    fb_free(b);
+    fb_free(q);
+    return status;
+}
+
+/* Whether a node other than those that take it as a bias reads it. */
+static bool is_read_elsewhere(const fb_model *m, const bool *integer, int32_t tensor)
+{
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        const fb_node *n = &m->nodes[i];
+        for (uint32_t k = 0; k < n->n_in; k++) {
+            if (n->in[k] == tensor && !(integer[i] && k == 2))
+                return true;
+        }
+    }
+    for (uint32_t k = 0; k < m->n_outputs; k++) {
+        if (m->outputs[k] == tensor)
+            return true;
+    }
+    return false;
+}
+
+fb_status fb_bias_encode_all(fb_model *m, const bool *integer)
+{
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        const fb_node *n = &m->nodes[i];
+        int32_t b = integer[i] && n->n_in > 2 ? n->in[2] : -1;
+        const fb_tensor *t = b >= 0 ? &m->tensors[b] : NULL;
+        if (t && t->is_const && t->dtype == FB_F32 && t->enc.kind == FB_ENC_PLAIN &&
+            !is_read_elsewhere(m, integer, b))
+            FB_TRY(fb_bias_encode(m, b));
+    }
+    return FB_OK;
+}

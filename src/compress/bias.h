@@ -1,0 +1,18 @@
+/* Biases of integer layers in 16 bits: a signed code in units of one scale for the tensor. Its
+ * rounding is at most 1/65534 of the largest bias, a hundred times less than that of 8-bit
+ * activations; the integer kernels round once more, to units of their accumulator. */
+#ifndef FB_COMPRESS_BIAS_H
+#define FB_COMPRESS_BIAS_H
+
+#include "model/model.h"
+
+enum { FB_BIAS_BITS = 16 };
+
+/* Encodes a constant. */
+fb_status fb_bias_encode(fb_model *m, int32_t tensor);
+
+/* Encodes the biases of all nodes marked in integer[n_nodes] that are plain floats and that no other
+ * operator reads. */
+fb_status fb_bias_encode_all(fb_model *m, const bool *integer);
+
+#endif
