@@ -17,16 +17,17 @@ static void require(int cond)
 }
 
 /* What opens can be saved, and what was saved opens and is saved to the same bytes. */
-static void write_again(const fb_model *m)
+static void write_again(const fb_model *m, unsigned flags)
 {
     fb_out once, twice;
     uint64_t predicted;
     fb_model *again = NULL;
     bool in_place;
-    require(fb_format_write(m, 0, &once) == FB_OK);
-    require(fb_model_file_bytes(m, &predicted) == FB_OK && predicted == once.n);
+    require(fb_format_write(m, flags, &once) == FB_OK);
+    if (flags == 0)
+        require(fb_model_file_bytes(m, &predicted) == FB_OK && predicted == once.n);
     require(fb_format_read(once.data, once.n, 0, &again, &in_place) == FB_OK);
-    require(fb_format_write(again, 0, &twice) == FB_OK);
+    require(fb_format_write(again, flags, &twice) == FB_OK);
     require(once.n == twice.n && memcmp(once.data, twice.data, once.n) == 0);
     fb_model_close(&again);
     fb_out_free(&once);
@@ -73,7 +74,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     fb_status status = fb_format_read(copy, bytes, FB_FORMAT_NO_CHECKSUM, &m, &in_place);
     if (status == FB_OK) {
         use(m);
-        write_again(m);
+        /* Coding takes a thousand times longer than the rest: now and then is enough. */
+        write_again(m, bytes % 64 == 0 ? 0 : FB_FORMAT_NO_CODING);
         fb_model_close(&m);
     } else {
         require(m == NULL && fb_error()[0] != '\0');

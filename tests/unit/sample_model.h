@@ -75,8 +75,8 @@ static inline fb_status sample_node(fb_model *m, fb_op op, const char *name, uin
     if (status != FB_OK)
         return status;
     fb_shape_to_symbolic(&result, dims);
-    char text[64];
-    (void)snprintf(text, sizeof text, "%s_out", name);
+    char text[128];
+    (void)snprintf(text, sizeof text, "%.100s_out", name);
     status = fb_model_add_tensor(m, text, result.dtype, result.rank, dims, out);
     return status == FB_OK ? fb_model_add_node(m, op, name, n_in, in, 1, out, attr, NULL) : status;
 }
@@ -90,6 +90,66 @@ static inline bool sample_same_attr(fb_op op, const fb_attr *a, const fb_attr *b
         size_t wide = f[i].type == FB_FIELD_I64 || f[i].type == FB_FIELD_F64 ? 8 : 4;
         if (memcmp((const char *)a + f[i].offset, (const char *)b + f[i].offset,
                    wide * f[i].count) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Whether two models say the same; names of temporaries do not count, since files do not keep them.
+ * On a difference *what names it. */
+static inline bool sample_same(const fb_model *a, const fb_model *b, const char **what)
+{
+    *what = "counts";
+    if (a->n_tensors != b->n_tensors || a->n_nodes != b->n_nodes || a->n_inputs != b->n_inputs ||
+        a->n_outputs != b->n_outputs || a->n_labels != b->n_labels || a->n_notes != b->n_notes)
+        return false;
+    *what = "inputs and outputs";
+    if (memcmp(a->inputs, b->inputs, a->n_inputs * sizeof *a->inputs) != 0 ||
+        memcmp(a->outputs, b->outputs, a->n_outputs * sizeof *a->outputs) != 0)
+        return false;
+    for (size_t i = 0; i < a->n_tensors; i++) {
+        const fb_tensor *s = &a->tensors[i], *t = &b->tensors[i];
+        const fb_encoding *e = &s->enc, *f = &t->enc;
+        *what = s->name;
+        if (s->dtype != t->dtype || s->rank != t->rank || s->is_const != t->is_const ||
+            s->source_nchw != t->source_nchw || s->data_bytes != t->data_bytes ||
+            memcmp(s->dims, t->dims, sizeof s->dims) != 0 || e->kind != f->kind ||
+            e->bits != f->bits || e->is_signed != f->is_signed || e->pow2 != f->pow2 ||
+            e->axis != f->axis || e->group != f->group || e->n_scales != f->n_scales)
+            return false;
+        if (s->data_bytes && memcmp(s->data, t->data, s->data_bytes) != 0)
+            return false;
+        if (s->is_const && strcmp(s->name, t->name) != 0)
+            return false;
+        for (uint32_t k = 0; k < e->n_scales; k++) {
+            if (e->scale[k] != f->scale[k] ||
+                (e->zero ? e->zero[k] : 0) != (f->zero ? f->zero[k] : 0))
+                return false;
+        }
+    }
+    for (size_t i = 0; i < a->n_nodes; i++) {
+        const fb_node *s = &a->nodes[i], *t = &b->nodes[i];
+        *what = s->name;
+        if (s->op != t->op || strcmp(s->name, t->name) != 0 || s->n_in != t->n_in ||
+            s->n_out != t->n_out || memcmp(s->in, t->in, s->n_in * sizeof *s->in) != 0 ||
+            memcmp(s->out, t->out, s->n_out * sizeof *s->out) != 0 ||
+            !sample_same_attr(s->op, &s->attr, &t->attr))
+            return false;
+    }
+    *what = "preprocessing";
+    if (strcmp(a->prep.name, b->prep.name) != 0 || a->prep.crop_h != b->prep.crop_h ||
+        a->prep.scale != b->prep.scale ||
+        memcmp(a->prep.mean, b->prep.mean, sizeof a->prep.mean) != 0 ||
+        memcmp(a->prep.std, b->prep.std, sizeof a->prep.std) != 0)
+        return false;
+    *what = "labels and notes";
+    for (uint32_t i = 0; i < a->n_labels; i++) {
+        if (strcmp(a->labels[i], b->labels[i]) != 0)
+            return false;
+    }
+    for (size_t i = 0; i < a->n_notes; i++) {
+        if (strcmp(a->notes[i].key, b->notes[i].key) != 0 ||
+            strcmp(a->notes[i].value, b->notes[i].value) != 0)
             return false;
     }
     return true;
@@ -112,7 +172,7 @@ static inline fb_attr sample_conv(int32_t k, int32_t stride, int32_t pad)
 }
 
 /* A little of everything: encodings, integer constants, attributes with f64 and i64 fields, labels,
- * notes, preprocessing. From n_classes = 64 on, the weight of "fc" is large enough to be used in
+ * notes, preprocessing. From n_classes = 256 on, the weight of "fc" is large enough to be used in
  * place. */
 static inline fb_model *sample_net(int32_t n_classes)
 {
