@@ -31,19 +31,6 @@ static bool channel_fits(const fb_weight_codes *c, size_t oc, size_t channel, fl
     return sum * CODE_REACH + largest_bias <= INT32_MAX;
 }
 
-/* A channel that is a constant: 20 bits for it. */
-static void fit_empty(fb_weight_codes *c, size_t channel, float bias, fb_input_codes x)
-{
-    const float *w = c->w + channel * c->inner;
-    for (size_t i = 0; i < c->inner; i++) {
-        if (w[i] != 0)
-            return;
-    }
-    float s = fabsf(bias) / x.scale * 0x1p-20f;
-    if (s > 0x1p-60f)
-        c->scale[channel] = c->rule->pow2 ? ldexpf(1, ilogbf(s)) : s;
-}
-
 fb_status fb_accumulator_fit(fb_weight_codes *c, uint32_t oc, const float *bias, fb_input_codes x)
 {
     for (uint32_t channel = 0; channel < oc; channel++) {
@@ -51,8 +38,6 @@ fb_status fb_accumulator_fit(fb_weight_codes *c, uint32_t oc, const float *bias,
         if (!isfinite(b))
             return fb_fail(FB_E_FORMAT, "the bias of channel %u is %g; it must be finite", channel,
                            (double)b);
-        if (c->rule->per_channel && c->per_inner == 1)
-            fit_empty(c, channel, b, x);
         size_t first = (size_t)channel * (c->n / oc) / c->inner * c->per_inner;
         while (!channel_fits(c, oc, channel, b, x)) {
             for (size_t k = first; k < first + c->per_inner; k++)

@@ -2,14 +2,15 @@
 
 #include "numeric/requant.h"
 
-fb_status fb_bias_encode(fb_model *m, int32_t tensor)
+fb_status fb_bias_encode(fb_model *m, int32_t tensor, unsigned bits)
 {
     const fb_tensor *t = &m->tensors[tensor];
-    const int32_t most = fb_code_max(FB_BIAS_BITS, true);
+    const int32_t most = fb_code_max(bits, true);
     int64_t n;
-    FB_ENSURE(fb_tensor_elems(t, 0, &n));
+    size_t bytes;
+    FB_ENSURE(fb_tensor_elems(t, 0, &n) && fb_packed_bytes((size_t)n, bits, &bytes));
     float *b = fb_calloc((size_t)n, sizeof *b), reach = 0;
-    int16_t *q = fb_calloc((size_t)n, sizeof *q);
+    uint8_t *q = fb_calloc(1, bytes);
     fb_status status = FB_OK;
     if (!b || !q) {
         status = fb_fail(FB_E_MEMORY, "no memory for bias '%.200s'", t->name);
@@ -21,14 +22,14 @@ fb_status fb_bias_encode(fb_model *m, int32_t tensor)
     float scale = reach / (float)most;
     scale = scale > 0x1p-100f ? scale : 0x1p-100f;
     for (int64_t i = 0; i < n; i++)
-        q[i] = (int16_t)fb_quantize(b[i], scale, 0, -most, most);
+        fb_packed_put(q, (size_t)i, bits, fb_quantize(b[i], scale, 0, -most, most));
     fb_encoding e = {.kind = FB_ENC_AFFINE,
-                     .bits = FB_BIAS_BITS,
+                     .bits = (uint8_t)bits,
                      .is_signed = true,
                      .axis = -1,
                      .n_scales = 1,
                      .scale = &scale};
-    status = fb_model_set_payload(m, tensor, &e, q, (size_t)n * sizeof *q);
+    status = fb_model_set_payload(m, tensor, &e, q, bytes);
 fail:
     fb_free(b);
     fb_free(q);
@@ -52,7 +53,7 @@ static bool is_read_elsewhere(const fb_model *m, const bool *integer, int32_t te
     return false;
 }
 
-fb_status fb_bias_encode_all(fb_model *m, const bool *integer)
+fb_status fb_bias_encode_all(fb_model *m, const bool *integer, unsigned bits)
 {
     for (size_t i = 0; i < m->n_nodes; i++) {
         const fb_node *n = &m->nodes[i];
@@ -60,7 +61,7 @@ fb_status fb_bias_encode_all(fb_model *m, const bool *integer)
         const fb_tensor *t = b >= 0 ? &m->tensors[b] : NULL;
         if (t && t->is_const && t->dtype == FB_F32 && t->enc.kind == FB_ENC_PLAIN &&
             !is_read_elsewhere(m, integer, b))
-            FB_TRY(fb_bias_encode(m, b));
+            FB_TRY(fb_bias_encode(m, b, bits));
     }
     return FB_OK;
 }

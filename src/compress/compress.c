@@ -2,6 +2,7 @@
 #include "fewbit/compress.h"
 
 #include "base/status.h"
+#include "compress/bias.h"
 #include "compress/method.h"
 
 #include <inttypes.h>
@@ -83,6 +84,24 @@ static fb_status run_steps(fb_job *job, const fb_recipe *r)
     return FB_OK;
 }
 
+/* Biases of integer layers get their encoding last: corrections want them in floats. */
+static fb_status encode_biases(fb_model *m)
+{
+    bool *integer = fb_calloc(m->n_nodes + 1, sizeof *integer);
+    if (!integer)
+        return fb_fail(FB_E_MEMORY, "no memory for the model");
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        const fb_node *n = &m->nodes[i];
+        int32_t w = fb_node_weight(m, n);
+        integer[i] = w >= 0 && n->op != FB_OP_CONV_TRANSPOSE && n->in[0] >= 0 &&
+                     m->tensors[w].enc.kind == FB_ENC_AFFINE &&
+                     m->tensors[n->in[0]].enc.kind == FB_ENC_AFFINE;
+    }
+    fb_status status = fb_bias_encode_all(m, integer, FB_BIAS_BITS);
+    fb_free(integer);
+    return status;
+}
+
 fb_status fb_compress(const fb_model *model, const fb_compress_options *options, fb_model **out)
 {
     fb_recipe recipe;
@@ -107,6 +126,7 @@ fb_status fb_compress(const fb_model *model, const fb_compress_options *options,
     FB_GO(fb_model_clone(model, false, &job.model));
     FB_GO(fb_job_renew_reference(&job));
     FB_GO(run_steps(&job, &recipe));
+    FB_GO(encode_biases(job.model));
     FB_GO(write_notes(&job, &recipe));
     FB_GO(fb_model_compact(job.model));
     FB_GO(fb_model_validate(job.model));

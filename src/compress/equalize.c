@@ -70,7 +70,8 @@ static bool private_weight(const finder *f, const fb_node *n)
 {
     int32_t w = fb_node_weight(f->m, n), b = n->n_in > 2 ? n->in[2] : -1;
     return w >= 0 && f->m->tensors[w].enc.kind == FB_ENC_PLAIN && f->n_uses[w] == 1 &&
-           (b < 0 || (f->m->tensors[b].is_const && f->n_uses[b] == 1));
+           (b < 0 || (f->m->tensors[b].is_const && f->m->tensors[b].enc.kind == FB_ENC_PLAIN &&
+                      f->n_uses[b] == 1));
 }
 
 static const fb_act *act_of(const fb_node *n)

@@ -1,9 +1,10 @@
 /* Integers throughout (METHODS M.1-M.3): 8-bit activations with ranges from calibration, weights of
- * 8 bits or fewer, each region of the network that can on integer kernels. Biases stay f32 in the
- * model; the plan rounds them to units of the accumulator, rne(bias / (x_scale * w_scale)), which
- * is what an int32 bias of a QDQ model holds. */
+ * 8 bits or fewer, each region of the network that can on integer kernels. Biases get 16 bits; the
+ * plan rounds them to units of the accumulator, rne(bias / (x_scale * w_scale)), which is what an
+ * int32 bias of a QDQ model holds. */
 #include "calibrate/range.h"
 #include "compress/accumulator.h"
+#include "compress/correct.h"
 #include "compress/method.h"
 #include "compress/region.h"
 
@@ -12,7 +13,16 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_ACT, OPT_PERCENTILE, OPT_WEIGHTS, OPT_PER, OPT_INCLUDE, OPT_EXCLUDE };
+enum {
+    OPT_ACT,
+    OPT_PERCENTILE,
+    OPT_WEIGHTS,
+    OPT_PER,
+    OPT_BIAS,
+    OPT_IMAGES,
+    OPT_INCLUDE,
+    OPT_EXCLUDE
+};
 
 typedef struct work {
     fb_job *job;
@@ -242,6 +252,9 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
     FB_GO(encode_weights(&w));
     FB_GO(encode_activations(&w));
     FB_GO(check_accumulators(job->model));
+    if (step->option[OPT_BIAS].choice == 0)
+        FB_GO(fb_correct(job, FB_CORRECT_MEAN, (uint64_t)step->option[OPT_IMAGES].number,
+                         "bias-correct"));
 fail:
     for (uint32_t k = 0; w.stats && k < n; k++)
         fb_stats_free(&w.stats[k]);
@@ -259,7 +272,7 @@ const fb_method_def fb_method_int8 = {
     .most_bits = 8,
     .summary = "weights of 8 bits (int2 to int7: fewer) and 8-bit activations on integer kernels",
     .needs_data = true,
-    .n_options = 6,
+    .n_options = 8,
     .options =
         {
             {.key = "act",
@@ -283,6 +296,17 @@ const fb_method_def fb_method_int8 = {
              .choices = "channel|tensor",
              .preset = "channel",
              .meaning = "a weight scale for each output channel, or one"},
+            {.key = "bias",
+             .kind = FB_OPTION_CHOICE,
+             .choices = "correct|keep",
+             .preset = "correct",
+             .meaning = "correct: what the step bias-correct does, at once"},
+            {.key = "images",
+             .kind = FB_OPTION_WHOLE,
+             .least = 1,
+             .most = 1e6,
+             .preset = "64",
+             .meaning = "calibration images for bias=correct, at most"},
             {.key = "include",
              .kind = FB_OPTION_TEXT,
              .meaning = "only layers with these names; * and ? stand for any, | separates"},

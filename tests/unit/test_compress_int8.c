@@ -63,7 +63,7 @@ static void the_integer_region(void **state)
         assert_true(e->kind == FB_ENC_AFFINE && e->bits == 8 && e->is_signed && e->axis == 0);
         assert_true(e->n_scales == channels[i] && !e->zero);
     }
-    assert_int_equal(net_encoding(q, "conv0.bias")->kind, FB_ENC_PLAIN);
+    assert_int_equal(net_encoding(q, "conv0.bias")->bits, 16);
     assert_string_equal(fb_model_note(q, "method"), "int8");
     assert_string_equal(fb_model_note(q, "data.images"), "0000000024");
     assert_true(net_difference(m, q, data) < 0.02);
@@ -196,7 +196,8 @@ static void same_bytes_for_any_threads_same_size_when_dry(void **state)
         net_ok(fb_model_file_bytes(q, &dry));
         if (getenv("NET_TALK"))
             print_message("%s dry %d real %d\n", methods[i], (int)dry, (int)n[0]);
-        /* not to the byte: the file codes scales and zero points by their values */
+        if (i != 2) /* bn-stats moves weight scales, whose size in the file depends on them */
+            assert_int_equal(dry, n[0]);
         assert_true(fabs((double)dry - (double)n[0]) <= 64 + 0.02 * (double)n[0]);
         fb_model_close(&q);
         for (int k = 0; k < 3; k++)
@@ -303,7 +304,7 @@ static void accumulators_stay_within_32_bits(void **state)
         assert_true(sum <= 2147483647.0);
     }
     double unit = (double)x.scale * (double)c.scale[1];
-    assert_true(fabs(rint(3.25 / unit) * unit - 3.25) < 1e-5);
+    assert_true(fabs(rint(3.25 / unit) * unit - 3.25) < 1e-4);
     assert_true(fb_weight_code(&rule, 1, c.scale[2], 0) >= 20); /* as many codes as there is room */
     fb_weight_codes_free(&c);
     fb_model_close(&m);

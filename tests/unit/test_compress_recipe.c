@@ -24,8 +24,8 @@ static void chain_is_parsed(void **state)
     assert_int_equal(r.steps[1].bits, 8);
     assert_int_equal(r.steps[1].option[0].choice, 2);
     assert_true(r.steps[1].option[1].number == 99.9);
-    assert_string_equal(r.steps[1].option[5].text, "head*|conv1");
-    assert_string_equal(r.steps[1].option[4].text, "");
+    assert_string_equal(r.steps[1].option[7].text, "head*|conv1");
+    assert_string_equal(r.steps[1].option[6].text, "");
     assert_true(r.steps[2].option[0].number == 16);
     assert_string_equal(r.text, "equalize + int8:act=percentile, percentile=99.9 ,"
                                 "exclude=head*|conv1 + bias-correct:images=16");
@@ -36,8 +36,8 @@ static void lines_and_comments(void **state)
 {
     (void)state;
     fb_recipe r;
-    assert_int_equal(fb_recipe_parse("# small + weights\n\nequalize # first\r\n  w4:group=64\n", &r),
-                     FB_OK);
+    assert_int_equal(
+        fb_recipe_parse("# small + weights\n\nequalize # first\r\n  w4:group=64\n", &r), FB_OK);
     assert_string_equal(r.text, "equalize + w4:group=64");
     assert_int_equal(r.steps[1].bits, 4);
     assert_false(r.needs_data);
@@ -115,8 +115,10 @@ static void methods_describe_themselves(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chain_is_parsed),       cmocka_unit_test(lines_and_comments),
-        cmocka_unit_test(bad_text_is_explained), cmocka_unit_test(globs),
+        cmocka_unit_test(chain_is_parsed),
+        cmocka_unit_test(lines_and_comments),
+        cmocka_unit_test(bad_text_is_explained),
+        cmocka_unit_test(globs),
         cmocka_unit_test(methods_describe_themselves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
