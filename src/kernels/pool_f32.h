@@ -23,6 +23,9 @@ typedef void fbk_avg_pool_f32_fn(const fbk_window *g, bool include_pad, int32_t 
 typedef void fbk_col_sum_f32_fn(size_t m, size_t n, size_t ld, const float *x, float scale,
                                 float *y);
 
+/* y[j] = max_i x[i * ld + j] for j < n, i < m: exact; NaN as in max pooling. */
+typedef void fbk_col_max_f32_fn(size_t m, size_t n, size_t ld, const float *x, float *y);
+
 #define FBK(symbol, cpu, family) fbk_##family##_fn symbol;
 #include "kernels/pool_f32.inc"
 #undef FBK
@@ -30,5 +33,6 @@ typedef void fbk_col_sum_f32_fn(size_t m, size_t n, size_t ld, const float *x, f
 FBK_PICK(max_pool_f32)
 FBK_PICK(avg_pool_f32)
 FBK_PICK(col_sum_f32)
+FBK_PICK(col_max_f32)
 
 #endif

@@ -11,10 +11,11 @@ typedef struct reduce_params {
     fbk_walk keep, red; /* over the input, as operand 1 */
     size_t n, grain;    /* outputs; per tile */
     fbk_reduce_any_fn *any;
-    /* f32 sums of the form [outer][m][cols] -> [outer][cols]: */
+    /* f32 sums and maxima of the form [outer][m][cols] -> [outer][cols]: */
     size_t m, cols, col_grain, tiles_per_outer;
     float scale;
     fbk_col_sum_f32_fn *col_sum;
+    fbk_col_max_f32_fn *col_max;
 } reduce_params;
 
 static void run_reduce(const fb_tile *t)
@@ -25,13 +26,17 @@ static void run_reduce(const fb_tile *t)
     r->any(r->op, r->type, &r->keep, &r->red, t->in[0], t->out[0], from, to - from);
 }
 
-static void run_col_sum(const fb_tile *t)
+static void run_columns(const fb_tile *t)
 {
     const reduce_params *r = t->step->params;
     size_t outer = t->index / r->tiles_per_outer, from, to;
     fb_tile_range(r->cols, r->col_grain, (uint32_t)(t->index % r->tiles_per_outer), &from, &to);
-    r->col_sum(r->m, to - from, r->cols, (const float *)t->in[0] + outer * r->m * r->cols + from,
-               r->scale, (float *)t->out[0] + outer * r->cols + from);
+    const float *x = (const float *)t->in[0] + outer * r->m * r->cols + from;
+    float *y = (float *)t->out[0] + outer * r->cols + from;
+    if (r->col_max)
+        r->col_max(r->m, to - from, r->cols, x, y);
+    else
+        r->col_sum(r->m, to - from, r->cols, x, r->scale, y);
 }
 
 /* Splits the input's axes into those kept and those reduced. */
@@ -49,7 +54,7 @@ static void split_axes(const fb_shape *in, int32_t axes, reduce_params *r)
 }
 
 /* True for [outer][m][cols] with the middle reduced and cols > 1. */
-static bool is_col_sum(const fb_shape *in, int32_t axes, reduce_params *r)
+static bool is_columns(const fb_shape *in, int32_t axes, reduce_params *r)
 {
     int32_t first = 0, end;
     while (first < in->rank && !(axes >> first & 1))
@@ -76,13 +81,16 @@ fb_status fb_prepare_reduce(fb_prepare *p)
     r->type = in->dtype;
     r->n = p->out[0]->elems;
     p->step->params = r;
-    if (in->dtype == FB_F32 && r->op != FBK_REDUCE_MAX && is_col_sum(in, attr->axes, r)) {
+    if (in->dtype == FB_F32 && is_columns(in, attr->axes, r)) {
         r->scale = r->op == FBK_REDUCE_MEAN ? 1.0f / (float)r->m : 1.0f;
         r->col_grain = FB_GRAIN_ELEMS / r->m < 64 ? 64 : FB_GRAIN_ELEMS / r->m;
         r->tiles_per_outer = fb_tiles(r->cols, r->col_grain);
-        r->col_sum = fbk_col_sum_f32_pick(p->plan->cpu, &p->step->kernel);
+        if (r->op == FBK_REDUCE_MAX)
+            r->col_max = fbk_col_max_f32_pick(p->plan->cpu, &p->step->kernel);
+        else
+            r->col_sum = fbk_col_sum_f32_pick(p->plan->cpu, &p->step->kernel);
         p->step->n_tiles = (uint32_t)(p->in[0]->elems / (r->m * r->cols) * r->tiles_per_outer);
-        p->step->run = run_col_sum;
+        p->step->run = run_columns;
         return FB_OK;
     }
     split_axes(in, attr->axes, r);

@@ -154,7 +154,7 @@ static void test_gather_any(fbk_gather_any_fn *fn, const char *name)
 
 static void test_cast_any(fbk_cast_any_fn *fn, const char *name)
 {
-    int64_t a, b, c; /* room for one element of any type, aligned */
+    int64_t a, b, c;                             /* room for one element of any type, aligned */
     for (int from = 0; from < N_TYPES; from++) { /* small integers survive every pair of types */
         for (int to = 0; to < N_TYPES; to++) {
             for (int64_t v = 0; v < 128; v++) {

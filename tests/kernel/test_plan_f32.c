@@ -119,6 +119,7 @@ static const plan_case cases[] = {
      .tolerance = 1e-6},
     {"sum c", .op = FB_OP_REDUCE, .attr.reduce = {FB_REDUCE_SUM, 8, 0}, .in = {X(-1, 7, 7, 130)},
      .tolerance = 1e-6},
+    {"max hw", .op = FB_OP_REDUCE, .attr.reduce = {FB_REDUCE_MAX, 6, 1}, .in = {X(-1, 7, 7, 130)}},
     {"max n,w", .op = FB_OP_REDUCE, .attr.reduce = {FB_REDUCE_MAX, 5, 0}, .in = {X(3, 7, 8, 13)}},
     {"arg max", .op = FB_OP_ARG_MAX, .attr.arg = {2, 0, 0}, .in = {X(-1, 4, 5, 6)}},
     {"concat", .op = FB_OP_CONCAT, .attr.axis = {3},

@@ -307,6 +307,24 @@ static void test_col_sum_f32(fbk_col_sum_f32_fn *fn, const char *name)
     }
 }
 
+static void test_col_max_f32(fbk_col_max_f32_fn *fn, const char *name)
+{
+    for (int round = 0; round < 100; round++) {
+        size_t n = sizes[test_below(N_SIZES)], m = (size_t)test_range(1, 50),
+               ld = n + test_below(3);
+        guard_side side = (guard_side)(round % GUARD_SIDES);
+        guard_buf x = floats((m - 1) * ld + n, side, 1), y = floats(n, side, 1);
+        fn(m, n, ld, f32(&x), f32(&y));
+        for (size_t j = 0; j < n; j++) {
+            double top = -(double)INFINITY;
+            for (size_t i = 0; i < m; i++)
+                top = fmax(top, (double)f32(&x)[i * ld + j]);
+            near(name, j, (double)f32(&y)[j], top, 0);
+        }
+        guard_free(&x), guard_free(&y);
+    }
+}
+
 /* --- softmax, LRN ------------------------------------------------------------------------------
  */
 

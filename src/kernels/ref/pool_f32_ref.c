@@ -84,3 +84,12 @@ void fbk_col_sum_f32_ref(size_t m, size_t n, size_t ld, const float *x, float sc
     for (size_t j = 0; j < n; j++)
         y[j] *= scale;
 }
+
+void fbk_col_max_f32_ref(size_t m, size_t n, size_t ld, const float *x, float *y)
+{
+    for (size_t j = 0; j < n; j++)
+        y[j] = -INFINITY;
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++)
+            y[j] = x[i * ld + j] > y[j] ? x[i * ld + j] : y[j];
+}

@@ -109,3 +109,9 @@ void fbk_col_sum_f32_avx2(size_t m, size_t n, size_t ld, const float *x, float s
     taps t = {.x = x, .y = y, .ny = m, .nx = 1, .row = ld, .tap = 0, .scale = scale};
     all_channels(&t, false, n);
 }
+
+void fbk_col_max_f32_avx2(size_t m, size_t n, size_t ld, const float *x, float *y)
+{
+    taps t = {.x = x, .y = y, .ny = m, .nx = 1, .row = ld, .tap = 0};
+    all_channels(&t, true, n);
+}

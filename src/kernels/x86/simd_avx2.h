@@ -53,8 +53,8 @@ FBK_INLINE float fbk_sum(__m256 v)
 /* --- exponentials -------------------------------------------------------------------------------
  *
  * x = n ln 2 + r with |r| <= ln 2 / 2 and ln 2 in two parts, so that r is exact to 2^-33; then
- * e^r - 1 = r + r^2 q(r), q of degree 5 from the Taylor series: its remainder r^8 / 8! is below 6e-9
- * and the leading terms dominate every rounding. */
+ * e^r - 1 = r + r^2 q(r), q of degree 5 from the Taylor series: its remainder r^8 / 8! is below
+ * 6e-9 and the leading terms dominate every rounding. */
 
 FBK_INLINE __m256 fbk_expm1_reduced(__m256 x, __m256 *n)
 {
