@@ -31,9 +31,7 @@ typedef struct fb_compress_options {
     uint32_t n_threads;   /* 0 = all cores */
     uint32_t cpu;         /* mask as in fb_plan_options */
     bool dry_run;         /* no data is read: statistics are made up, so that the result has the
-                             right size (fb_model_file_bytes) and nothing else. The size is
-                             not exact to the byte: files code scales, zero points and biases by
-                             their values; expect 0.1% on networks of some 100 kB */
+                             right size (fb_model_file_bytes, to the byte) and nothing else */
     fb_progress progress; /* may be NULL */
     void *progress_user;
 } fb_compress_options;

@@ -225,35 +225,40 @@ static double gain_of(const fb_moments *wanted, const fb_moments *seen, uint32_t
     return g < 0.5 ? 0.5 : g > 2 ? 2 : g;
 }
 
+/* What the layer gives, and from it the gain of each channel and the new bias `b`. */
+static fb_status fit_channels(corrector *c, uint32_t k, float *b, double *gain)
+{
+    const fb_moments *wanted = &c->wanted[k];
+    fb_moments seen;
+    FB_TRY(fb_moments_init(&seen, wanted->channels));
+    fb_status status = measure_layer(c, c->nodes[k], &seen);
+    for (uint32_t i = 0; i < wanted->channels && status == FB_OK; i++) {
+        gain[i] = c->what == FB_CORRECT_MOMENTS ? gain_of(wanted, &seen, i) : 1;
+        b[i] = (float)((double)b[i] * gain[i] + fb_moments_mean(wanted, i) -
+                       fb_moments_mean(&seen, i) * gain[i]);
+    }
+    fb_moments_free(&seen);
+    return status;
+}
+
 static fb_status correct_layer(corrector *c, uint32_t k)
 {
     fb_model *m = c->job->model;
     uint32_t node = c->nodes[k], channels = channels_of(m, m->nodes[node].out[0]);
-    fb_moments seen = {0};
-    double *gain = NULL;
     int32_t bias;
-    fb_status status;
-    FB_GO(own_bias(m, node, channels, &bias)); /* a dry run needs its room */
-    if (c->job->dry_run)
-        return FB_OK;
-    FB_GO(fb_moments_init(&seen, channels));
-    FB_GO(measure_layer(c, node, &seen));
-    gain = fb_calloc(channels, sizeof *gain);
-    if (!gain) {
-        status = no_memory();
-        goto fail;
-    }
-    float *b = (float *)(uintptr_t)m->tensors[bias].data; /* made by own_bias */
-    for (uint32_t i = 0; i < channels; i++) {
-        gain[i] = c->what == FB_CORRECT_MOMENTS ? gain_of(&c->wanted[k], &seen, i) : 1;
-        b[i] = (float)((double)b[i] * gain[i] + fb_moments_mean(&c->wanted[k], i) -
-                       fb_moments_mean(&seen, i) * gain[i]);
-    }
+    FB_TRY(own_bias(m, node, channels, &bias));
+    double *gain = fb_calloc(channels, sizeof *gain);
+    if (!gain)
+        return no_memory();
+    for (uint32_t i = 0; i < channels; i++)
+        gain[i] = 1.017; /* of a dry run: any number that is nothing special */
+    fb_status status = FB_OK;
+    if (!c->job->dry_run)
+        FB_GO(fit_channels(c, k, (float *)(uintptr_t)m->tensors[bias].data, gain));
     if (c->what == FB_CORRECT_MOMENTS)
         FB_GO(scale_channels(m, &m->nodes[node], gain));
     FB_GO(fb_accumulator_check(m, &m->nodes[node]));
 fail:
-    fb_moments_free(&seen);
     fb_free(gain);
     return status;
 }
