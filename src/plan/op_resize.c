@@ -27,26 +27,34 @@ static void run_resize(const fb_tile *t)
         q->any(&q->r, q->type, t->in[0], t->out[0], from, to - from);
 }
 
+/* The output's length as ONNX's reference takes it: scale times the input, whole or not; rounding
+ * of the scale itself must not move corners, though. */
+static double exact_length(double scale, int64_t in, int64_t out)
+{
+    double m = scale * (double)in;
+    return fabs(m - (double)out) < 1e-4 * (double)out ? (double)out : m;
+}
+
 /* Coordinate in the input, of `in` elements, of output index i of `out`. */
 static double source_coordinate(const fb_attr_resize *a, int32_t axis, double scale, int64_t in,
                                 int64_t out, int64_t i)
 {
-    double x = (double)i, n = (double)in, m = (double)out;
+    double x = (double)i, n = (double)in, m = exact_length(scale, in, out);
     double lo = (double)a->roi_lo[axis], hi = (double)a->roi_hi[axis];
     switch (a->coord) {
     case FB_COORD_PYTORCH_HALF_PIXEL:
         return out > 1 ? (x + 0.5) / scale - 0.5 : 0;
     case FB_COORD_ALIGN_CORNERS:
-        return out > 1 ? x * (n - 1) / (m - 1) : 0;
+        return m != 1 ? x * (n - 1) / (m - 1) : 0;
     case FB_COORD_ASYMMETRIC:
         return x / scale;
     case FB_COORD_TF_CROP_AND_RESIZE:
-        return out > 1 ? lo * (n - 1) + x * (hi - lo) * (n - 1) / (m - 1)
-                       : 0.5 * (lo + hi) * (n - 1);
+        return m != 1 ? lo * (n - 1) + x * (hi - lo) * (n - 1) / (m - 1)
+                      : 0.5 * (lo + hi) * (n - 1);
     case FB_COORD_TF_HALF_PIXEL_NN:
         return (x + 0.5) / scale;
     case FB_COORD_HALF_PIXEL_SYMMETRIC: {
-        double adjustment = m / (scale * n); /* whole size over the exact one */
+        double adjustment = (double)out / (scale * n); /* whole size over the exact one */
         return n / 2 * (1 - adjustment) + (x + 0.5) / scale - 0.5;
     }
     default:
