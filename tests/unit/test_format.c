@@ -102,6 +102,7 @@ static void test_round_trip(void **state)
     round_trip(must(sample_tiny()), false);
     round_trip(must(sample_net(10)), false);
     round_trip(must(sample_net(300)), true);
+    round_trip(must(sample_peaked()), false);
 }
 
 /* A network that says as little as possible: the identity, without a name anywhere. */
@@ -136,6 +137,21 @@ static void test_uncoded_is_the_same_model(void **state)
     assert_null(back);
     fb_out_free(&raw);
     fb_out_free(&coded);
+    fb_model_close(&m);
+}
+
+/* The sample that is there to fill section CODE does. */
+static void test_peaked_weights_are_coded(void **state)
+{
+    (void)state;
+    fb_model *m = must(sample_peaked());
+    fb_out out;
+    ok(fb_format_write(m, 0, &out));
+    bool found = false;
+    for (size_t at = FB_FORMAT_HEADER; at < FB_FORMAT_HEADER + 12 * FB_FORMAT_ENTRY; at += 24)
+        found |= memcmp(out.data + at, "CODE", 4) == 0;
+    assert_true(found);
+    fb_out_free(&out);
     fb_model_close(&m);
 }
 
@@ -292,6 +308,7 @@ static void golden(const char *name, fb_model *m)
 static void test_golden_files(void **state)
 {
     (void)state;
+    golden("v1_entropy.fewbit", must(sample_peaked()));
     golden("v1_tiny.fewbit", must(sample_tiny()));
     golden("v1_net.fewbit", must(sample_net(10)));
     golden("v1_large.fewbit", must(sample_net(256)));
@@ -343,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_smallest),
         cmocka_unit_test(test_uncoded_is_the_same_model),
+        cmocka_unit_test(test_peaked_weights_are_coded),
         cmocka_unit_test(test_overhead),
         cmocka_unit_test(test_open_without_memory),
         cmocka_unit_test(test_save_without_memory),
