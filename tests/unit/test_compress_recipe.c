@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -112,6 +113,28 @@ static void methods_describe_themselves(void **state)
     assert_int_equal(fb_method_at(fb_n_methods(), &info), FB_E_ARG);
 }
 
+#ifndef FB_SOURCE_DIR
+#define FB_SOURCE_DIR "."
+#endif
+
+static void the_recipes_that_ship(void **state)
+{
+    (void)state;
+    const char *names[] = {"int8", "int8-per-tensor", "int4-weights", "w4"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[512], text[2048];
+        fb_recipe r;
+        (void)snprintf(path, sizeof path, FB_SOURCE_DIR "/recipes/%s.txt", names[i]);
+        FILE *f = fopen(path, "rb");
+        assert_non_null(f);
+        text[fread(text, 1, sizeof text - 1, f)] = '\0';
+        (void)fclose(f);
+        assert_int_equal(fb_recipe_parse(text, &r), FB_OK);
+        assert_true(r.n_steps >= 1);
+        fb_recipe_free(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -120,6 +143,7 @@ int main(void)
         cmocka_unit_test(bad_text_is_explained),
         cmocka_unit_test(globs),
         cmocka_unit_test(methods_describe_themselves),
+        cmocka_unit_test(the_recipes_that_ship),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
