@@ -20,6 +20,7 @@ enum {
     OPT_PER,
     OPT_BIAS,
     OPT_IMAGES,
+    OPT_ENTROPY,
     OPT_INCLUDE,
     OPT_EXCLUDE
 };
@@ -252,6 +253,7 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
     FB_GO(encode_weights(&w));
     FB_GO(encode_activations(&w));
     FB_GO(check_accumulators(job->model));
+    job->model->entropy = step->option[OPT_ENTROPY].choice == 0;
     if (step->option[OPT_BIAS].choice == 0)
         FB_GO(fb_correct(job, FB_CORRECT_MEAN, (uint64_t)step->option[OPT_IMAGES].number,
                          "bias-correct"));
@@ -272,7 +274,7 @@ const fb_method_def fb_method_int8 = {
     .most_bits = 8,
     .summary = "weights of 8 bits (int2 to int7: fewer) and 8-bit activations on integer kernels",
     .needs_data = true,
-    .n_options = 8,
+    .n_options = 9,
     .options =
         {
             {.key = "act",
@@ -307,6 +309,12 @@ const fb_method_def fb_method_int8 = {
              .most = 1e6,
              .preset = "64",
              .meaning = "calibration images for bias=correct, at most"},
+            {.key = "entropy",
+             .kind = FB_OPTION_CHOICE,
+             .choices = "on|off",
+             .preset = "on",
+             .meaning =
+                 "weights entropy-coded in the file; off: larger, but mapped instead of decoded"},
             {.key = "include",
              .kind = FB_OPTION_TEXT,
              .meaning = "only layers with these names; * and ? stand for any, | separates"},
