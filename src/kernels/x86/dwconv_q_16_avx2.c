@@ -62,18 +62,29 @@ static packed split(const fbk_conv_q *c)
     return p;
 }
 
+/* Place of tap t among the packed ones; for 3x3 with stride 1 see run_row_3x3. */
+static const uint8_t quick_place[9] = {0, 2, 4, 1, 3, 5, 6, 7, 8};
+
+static bool is_quick(const fbk_conv_q *c)
+{
+    return c->kh == 3 && c->kw == 3 && c->stride_h == 1 && c->stride_w == 1 && c->dil_h == 1 &&
+           c->dil_w == 1;
+}
+
 void fbk_dwconv_q_16_avx2_pack(const fbk_conv_q *c, const int16_t *w, const int32_t *bias,
                                const float *scale)
 {
     packed p = split(c);
     size_t taps = (size_t)c->kh * c->kw, block_elems = (size_t)pair_count(c) * 32;
+    bool quick = is_quick(c);
     memset(c->packed, 0, c->packed_bytes);
     for (uint32_t b = 0; b < c->oc_blocks; b++) {
         for (uint32_t j = 0; j < 16; j++) {
             uint32_t o = block_start(c, b) + j;
             int32_t sum = 0;
             for (size_t t = 0; t < taps; t++) {
-                p.w[b * block_elems + t / 2 * 32 + j * 2 + t % 2] = w[o * taps + t];
+                size_t at = quick ? quick_place[t] : t;
+                p.w[b * block_elems + at / 2 * 32 + j * 2 + at % 2] = w[o * taps + t];
                 sum += w[o * taps + t];
             }
             p.bias[b * 16 + j] = (int32_t)((uint32_t)bias[o] - (uint32_t)c->x_zero * (uint32_t)sum);
@@ -128,6 +139,92 @@ run_pixel(const fbk_conv_q *c, const packed *p, const simd_q_out *out, const uin
     }
 }
 
+/* --- 3x3 with stride 1 -------------------------------------------------------------------------
+ * One block of 16 channels along an output row. Rows 0 and 1 of a column are interleaved once and
+ * serve three outputs; row 2 goes as the pair (left, middle) and the right tap alone, whose partner
+ * has weight zero. */
+
+/* Input rows of an output row: outside the image every column is the padding row. */
+typedef struct rows3 {
+    const uint8_t *row[3], *padding;
+    size_t step[3]; /* from column to column */
+    uint32_t iw;
+} rows3;
+
+static inline __m128i load_tap(const rows3 *r, int k, int64_t col, size_t first)
+{
+    bool inside = col >= 0 && col < r->iw;
+    const uint8_t *p = inside ? r->row[k] + (size_t)col * r->step[k] : r->padding;
+    return _mm_loadu_si128((const void *)(p + first));
+}
+
+static inline __attribute__((always_inline)) void
+run_row_3x3(const fbk_conv_q *c, const rows3 *r, const int16_t *w, const int32_t *bias,
+            const float *scale, const simd_q_out *out, size_t first, void *y, size_t at,
+            const bool is_signed)
+{
+    __m256i b0 = _mm256_loadu_si256((const void *)bias);
+    __m256i b1 = _mm256_loadu_si256((const void *)(bias + 8));
+    const __m256i *pw = (const __m256i *)(const void *)w;
+    int64_t col = -(int64_t)c->pad_l;
+    __m128i q0 = load_tap(r, 0, col, first), q1 = load_tap(r, 1, col, first);
+    __m256i left0 = widen(_mm_unpacklo_epi8(q0, q1), is_signed);
+    __m256i left1 = widen(_mm_unpackhi_epi8(q0, q1), is_signed);
+    q0 = load_tap(r, 0, col + 1, first);
+    q1 = load_tap(r, 1, col + 1, first);
+    __m256i mid0 = widen(_mm_unpacklo_epi8(q0, q1), is_signed);
+    __m256i mid1 = widen(_mm_unpackhi_epi8(q0, q1), is_signed);
+    __m128i under_left = load_tap(r, 2, col, first), under_mid = load_tap(r, 2, col + 1, first);
+    for (uint32_t ox = 0; ox < c->ow; ox++, col++, at += c->oc) {
+        q0 = load_tap(r, 0, col + 2, first);
+        q1 = load_tap(r, 1, col + 2, first);
+        __m128i under = load_tap(r, 2, col + 2, first);
+        __m256i right0 = widen(_mm_unpacklo_epi8(q0, q1), is_signed);
+        __m256i right1 = widen(_mm_unpackhi_epi8(q0, q1), is_signed);
+        __m256i pair0 = widen(_mm_unpacklo_epi8(under_left, under_mid), is_signed);
+        __m256i pair1 = widen(_mm_unpackhi_epi8(under_left, under_mid), is_signed);
+        __m256i last0 = widen(_mm_unpacklo_epi8(under, under), is_signed);
+        __m256i last1 = widen(_mm_unpackhi_epi8(under, under), is_signed);
+        __m256i s0 = _mm256_add_epi32(b0, _mm256_madd_epi16(left0, pw[0]));
+        __m256i s1 = _mm256_add_epi32(b1, _mm256_madd_epi16(left1, pw[1]));
+        s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(mid0, pw[2]));
+        s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(mid1, pw[3]));
+        s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(right0, pw[4]));
+        s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(right1, pw[5]));
+        s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(pair0, pw[6]));
+        s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(pair1, pw[7]));
+        s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(last0, pw[8]));
+        s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(last1, pw[9]));
+        simd_q_finish(out, scale, s0, s1, y, at + first, 16);
+        left0 = mid0;
+        left1 = mid1;
+        mid0 = right0;
+        mid1 = right1;
+        under_left = under_mid;
+        under_mid = under;
+    }
+}
+
+static void run_3x3(const fbk_conv_q *c, const packed *p, const simd_q_out *out, const uint8_t *x,
+                    const uint8_t *padding, uint32_t oy, void *y, size_t at)
+{
+    rows3 r = {.padding = padding, .iw = c->iw};
+    for (int k = 0; k < 3; k++) {
+        int64_t row = (int64_t)oy + k - c->pad_t;
+        bool inside = row >= 0 && row < c->ih;
+        r.row[k] = inside ? x + (size_t)row * c->iw * c->ic : padding;
+        r.step[k] = inside ? c->ic : 0;
+    }
+    for (uint32_t b = 0; b < c->oc_blocks; b++) {
+        const int16_t *w = p->w + (size_t)b * 5 * 32;
+        size_t first = block_start(c, b);
+        if (c->x_signed)
+            run_row_3x3(c, &r, w, p->bias + b * 16, p->scale + b * 16, out, first, y, at, true);
+        else
+            run_row_3x3(c, &r, w, p->bias + b * 16, p->scale + b * 16, out, first, y, at, false);
+    }
+}
+
 void fbk_dwconv_q_16_avx2(const fbk_conv_q *c, const void *x, void *y, void *scratch, uint32_t tile)
 {
     packed p = split(c);
@@ -137,7 +234,13 @@ void fbk_dwconv_q_16_avx2(const fbk_conv_q *c, const void *x, void *y, void *scr
     const uint8_t *px = (const uint8_t *)x + (size_t)image * c->ih * c->iw * c->ic;
     memset(scratch, c->x_zero, c->ic);
     size_t at = ((size_t)image * c->oh + row) * c->ow * c->oc;
+    bool quick = is_quick(c);
     for (; row < end; row++) {
+        if (quick) {
+            run_3x3(c, &p, &out, px, scratch, row, y, at);
+            at += (size_t)c->ow * c->oc;
+            continue;
+        }
         for (uint32_t col = 0; col < c->ow; col++, at += c->oc) {
             const uint8_t *taps[MAX_TAPS + 1];
             find_taps(c, px, scratch, row, col, taps);
