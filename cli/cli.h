@@ -56,6 +56,7 @@ void progress_clear(progress *p);   /* wipes the bar, before other talk */
 
 /* All return 0 or an exit code after a sentence. */
 int open_model(const char *path, fb_model **model);
+bool is_fewbit(const char *path); /* by its first bytes */
 /* --prep, else the first model that has one, fitted to the models' input; "" only for inputs that
  * are no images. `n` models that the same data will feed. */
 int choose_prep(const arguments *args, fb_model *const *models, int n, fb_prep *prep);

@@ -84,7 +84,7 @@ static int list_float_layers(const fb_model *model, json_t *list, bool print)
             continue;
         const char *why = plain ? "the method leaves it" : v.why_not;
         if (print)
-            fprintf(stderr, "  in float: %s (%s): %s\n", v.layer.name, v.layer.op, why);
+            fprintf(stderr, "  in float: %s (%s): %s\n", printable(v.layer.name), v.layer.op, why);
         json_t *item = json_object();
         json_put(item, "name", json_text(v.layer.name));
         json_put(item, "op", json_text(v.layer.op));
@@ -100,10 +100,10 @@ static void say(const arguments *args, const outcome *o)
                        : guessed(o->after) ? "would write about"
                                            : "would write";
     double percent = o->bytes_in ? 100.0 * (double)o->bytes_out / (double)o->bytes_in : 0;
-    fprintf(stderr, "%s %s%s%s: %s -> %s bytes (%.1f%%), %.1f s\n", verb,
-            args->output ? args->output : "a file", args->method ? " by " : "",
-            args->method ? args->method : "", show_count(o->bytes_in), show_count(o->bytes_out),
-            percent, o->seconds);
+    const char *method = fb_model_note(o->after, "method");
+    fprintf(stderr, "%s %s by %s: %s -> %s bytes (%.1f%%), %.1f s\n", verb,
+            args->output ? args->output : "a file", method ? printable(method) : "nothing",
+            show_count(o->bytes_in), show_count(o->bytes_out), percent, o->seconds);
     if (o->eval[0].images > 0)
         fprintf(stderr, "top-1 %s -> %s of %s images, agreement %s%%\n",
                 show_number(o->eval[0].top1, 2), show_number(o->eval[1].top1, 2),
@@ -111,7 +111,7 @@ static void say(const arguments *args, const outcome *o)
     for (uint32_t i = 0; args->verbose && i < fb_model_n_notes(o->after); i++) {
         const char *key, *value;
         fb_model_note_at(o->after, i, &key, &value);
-        fprintf(stderr, "  note %s = %.200s\n", key, value);
+        fprintf(stderr, "  note %s = %s\n", printable(key), printable(value));
     }
 }
 

@@ -17,16 +17,16 @@ static void print_verdict(const fb_diff_report *r)
     } else {
         printf("no layer is below %g dB\n", r->threshold_db);
     }
-    if (r->largest_drop >= 0) {
-        const fb_diff_layer *l = &r->layers[r->largest_drop];
-        printf("largest loss: %s (%s), %s dB below its inputs\n", printable(l->name), l->op,
-               show_number(l->drop_db, 1));
+    if (r->most_added >= 0) {
+        const fb_diff_layer *l = &r->layers[r->most_added];
+        printf("most is added by: %s (%s), %s%% of its signal\n", printable(l->name), l->op,
+               show_number(100 * l->added, 2));
     }
 }
 
 static void print(const fb_diff_report *r)
 {
-    table *t = table_new("lllrrrrrl", "layer|op|encoding|SQNR dB|aligned dB|loss dB|relative|"
+    table *t = table_new("lllrrrrrl", "layer|op|encoding|SQNR dB|aligned dB|error %|added %|"
                                       "worst|");
     for (uint32_t i = 0; i < r->n_layers; i++) {
         const fb_diff_layer *l = &r->layers[i];
@@ -35,8 +35,8 @@ static void print(const fb_diff_report *r)
         table_cell(t, "%s", l->encoding);
         table_cell(t, "%s", show_number(l->sqnr_db, 1));
         table_cell(t, "%s", show_number(l->aligned_db, 1));
-        table_cell(t, "%s", show_number(l->drop_db, 1));
-        table_cell(t, "%.3g", l->relative);
+        table_cell(t, "%s", show_number(100 * l->relative, 2));
+        table_cell(t, "%s", show_number(100 * l->added, 2));
         table_cell(t, "%.3g", l->worst);
         table_cell(t, "%s", (int32_t)i == r->first_wrong ? "<- first wrong" : "");
     }
@@ -62,7 +62,7 @@ static int emit(const arguments *args, const fb_diff_report *r)
         json_put(item, "elems", json_integer((json_int_t)l->elems));
         json_put(item, "sqnr_db", json_number(l->sqnr_db));
         json_put(item, "aligned_db", json_number(l->aligned_db));
-        json_put(item, "drop_db", json_number(l->drop_db));
+        json_put(item, "added", json_number(l->added));
         json_put(item, "relative", json_number(l->relative));
         json_put(item, "worst", json_number(l->worst));
         json_push(layers, item);
@@ -73,7 +73,7 @@ static int emit(const arguments *args, const fb_diff_report *r)
     json_put(report, "agreement", json_number(r->agreement));
     json_put(report, "threshold_db", json_number(r->threshold_db));
     json_put(report, "first_wrong", layer_name(r, r->first_wrong));
-    json_put(report, "largest_drop", layer_name(r, r->largest_drop));
+    json_put(report, "most_added", layer_name(r, r->most_added));
     json_put(report, "unmatched", json_integer(r->n_unmatched));
     json_put(report, "layers", layers);
     return json_emit(args, report);
@@ -127,9 +127,10 @@ const command cmd_diff = {
     .max_files = 2,
     .summary = "show the error of every layer between two models, and where it starts",
     .example = "fewbit diff net.onnx net.fewbit --data val/\n",
-    .notes = "Layers match by name. SQNR is the signal over the error; aligned\n"
-             "is the same after the best gain for each channel, which is fair to methods that\n"
-             "rescale channels; loss is how far aligned lies below the layer's own inputs.\n",
+    .notes =
+        "Layers match by name. SQNR is the signal over the error; aligned is the same after the\n"
+        "best gain for each channel, which is fair to methods that rescale channels; added is\n"
+        "the error that a layer adds to that of its worst input.\n",
     .options = {OPT_DATA, OPT_PREP, OPT_LIMIT, OPT_THRESHOLD, OPT_BATCH, OPT_THREADS, OPT_CPU,
                 OPT_JSON, OPT_QUIET, OPT_END},
     .threads = 0,

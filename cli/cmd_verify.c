@@ -49,12 +49,11 @@ static void print(const arguments *args, const fb_verify_report *r)
     }
     if (args->verbose || r->wrong)
         print_layers(r, args->verbose);
-    printf(
-        "%s: checksums hold; %u inputs, 1 and %u threads: %u integer tensors %s, %u float tensors "
-        "within %.2g of the reference (bound %g); %s values, %s wrong\n",
-        printable(args->files[0]), r->inputs, r->max_threads, exact,
-        r->wrong ? "compared" : "equal to the bit", r->n_layers - exact, worst, r->bound,
-        show_count(r->elems), show_count(r->wrong));
+    printf("%s: %s%u inputs, 1 and %u threads: %u integer tensors %s, %u float tensors "
+           "within %.2g of the reference (bound %g); %s values, %s wrong\n",
+           printable(args->files[0]), is_fewbit(args->files[0]) ? "checksums hold; " : "",
+           r->inputs, r->max_threads, exact, r->wrong ? "compared" : "equal to the bit",
+           r->n_layers - exact, worst, r->bound, show_count(r->elems), show_count(r->wrong));
 }
 
 static int emit(const arguments *args, const fb_verify_report *r)

@@ -21,6 +21,16 @@ int open_model(const char *path, fb_model **model)
     return status == FB_OK ? EXIT_DONE : fail_status(status, path);
 }
 
+bool is_fewbit(const char *path)
+{
+    char head[4] = "";
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(head, 1, sizeof head, f) : 0;
+    if (f)
+        fclose(f);
+    return n == sizeof head && memcmp(head + 1, "FWB", 3) == 0;
+}
+
 int file_bytes(const char *path, uint64_t *bytes)
 {
     struct stat st;

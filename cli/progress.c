@@ -47,7 +47,7 @@ void progress_clear(progress *p)
 }
 
 enum { BAR = 24 };
-#define SECOND 1000000000u
+#define SECOND UINT64_C(1000000000)
 
 static void draw_bar(progress *p, uint64_t done, uint64_t total, uint64_t now)
 {
@@ -65,11 +65,11 @@ static void draw_bar(progress *p, uint64_t done, uint64_t total, uint64_t now)
     p->drawn_ns = now;
 }
 
-/* A phase that is over within a second says nothing to a log. */
+/* A phase that is over within five seconds says nothing to a log. */
 static void log_line(progress *p, uint64_t done, uint64_t total, uint64_t now)
 {
     int percent = total ? (int)(100.0 * (double)done / (double)total) : 0;
-    if (percent / 10 <= p->percent / 10 || now - p->start_ns < SECOND)
+    if (percent / 10 <= p->percent / 10 || now - p->start_ns < 5 * SECOND)
         return;
     p->percent = percent;
     fprintf(stderr, "%s %d%%, %.0f s\n", p->what, percent, (double)(now - p->start_ns) / SECOND);

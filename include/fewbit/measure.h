@@ -103,12 +103,13 @@ FB_API void fb_bench_result_free(fb_bench_result *result);
  *                  the fair figure where a method rescaled channels (equalize)
  *   relative       sqrt(sum (x - y)^2 / sum x^2)
  *   worst          largest |x - y|
- *   drop_db        how much lower aligned_db is than the lowest of the layer's own inputs */
+ *   added          relative error (after the best gains) that the layer adds to that of its worst
+ *                  input: sqrt(max(0, out^2 - in^2)); inputs that were not compared count as exact */
 typedef struct fb_diff_layer {
     const char *name, *op, *tensor; /* borrowed from the second model; tensor may be "" */
     const char *encoding;           /* of the second model's tensor; owned by the report */
     uint64_t elems;
-    double sqnr_db, aligned_db, relative, worst, drop_db;
+    double sqnr_db, aligned_db, relative, worst, added;
 } fb_diff_layer;
 
 typedef struct fb_diff_report {
@@ -117,7 +118,7 @@ typedef struct fb_diff_report {
     uint32_t n_layers;
     uint32_t n_unmatched;  /* layers of the second model that the first does not have */
     int32_t first_wrong;   /* first layer whose aligned_db is under threshold_db, -1 if none */
-    int32_t largest_drop;  /* layer with the largest drop_db, -1 if there are no layers */
+    int32_t most_added;    /* layer with the largest `added`, -1 if there are no layers */
     double threshold_db;
     double agreement;      /* percent of images with the same top-1 */
 } fb_diff_report;

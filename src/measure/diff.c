@@ -22,7 +22,7 @@ typedef struct pair {
     channel *channels;
     uint64_t elems;
     double error, worst; /* sum of (x - y)^2; max |x - y| */
-    double aligned_db;   /* +inf until the report is filled */
+    double noise;        /* aligned error over signal, once the report is filled */
 } pair;
 
 typedef struct side {
@@ -124,11 +124,7 @@ static fb_status add_pair(comparison *c, uint32_t layer, int32_t a, int32_t b)
     fb_tensor_info t;
     FB_TRY(fb_model_tensor(c->b.model, (uint32_t)b, &t));
     int64_t last = t.dims[t.rank - 1];
-    pair p = {.a = a,
-              .b = b,
-              .layer = layer,
-              .n_channels = last > 0 ? (uint32_t)last : 1,
-              .aligned_db = (double)INFINITY};
+    pair p = {.a = a, .b = b, .layer = layer, .n_channels = last > 0 ? (uint32_t)last : 1};
     p.channels = fb_calloc(p.n_channels, sizeof *p.channels);
     if (!p.channels)
         return fb_fail(FB_E_MEMORY, "no memory to compare tensor '%s'", t.name);
@@ -306,27 +302,30 @@ static double signal_of(const pair *p)
     return sum;
 }
 
-/* aligned_db of the tensor if it was compared, else +inf: a layer is blamed only for what it adds.
- */
-static double db_of_tensor(const comparison *c, int32_t tensor)
+/* Noise over signal of a tensor; nothing is known against one that was not compared. */
+static double noise_of_tensor(const comparison *c, int32_t tensor)
 {
     for (uint32_t i = 0; i < c->n_pairs; i++) {
         if (c->pairs[i].b == tensor)
-            return c->pairs[i].aligned_db;
+            return c->pairs[i].noise;
     }
-    return (double)INFINITY;
+    return 0;
 }
 
-static double drop_of(const comparison *c, const fb_layer_info *layer, double db)
+static double added_by(const comparison *c, const fb_layer_info *layer, double noise)
 {
-    double before = (double)INFINITY;
+    double before = 0;
     for (uint32_t k = 0; k < layer->n_in; k++) {
-        double d = layer->in[k] >= 0 ? db_of_tensor(c, layer->in[k]) : (double)INFINITY;
-        before = d < before ? d : before;
+        double n = layer->in[k] >= 0 ? noise_of_tensor(c, layer->in[k]) : 0;
+        before = n > before ? n : before;
     }
-    if (isinf(before) && before > 0)
-        before = 100; /* the input is exact: 100 dB stands for float's own precision */
-    return db > before ? 0 : before - db;
+    return noise > before ? sqrt(noise - before) : 0;
+}
+
+/* Error over signal; an error without a signal is infinite. */
+static double ratio(double error, double signal)
+{
+    return error == 0 ? 0 : signal > 0 ? error / signal : (double)INFINITY;
 }
 
 static fb_status fill_layer(comparison *c, pair *p, fb_diff_layer *out)
@@ -340,19 +339,20 @@ static fb_status fill_layer(comparison *c, pair *p, fb_diff_layer *out)
         return fb_fail(FB_E_MEMORY, "no memory for the report");
     strcpy(encoding, t.encoding);
     double signal = signal_of(p);
-    p->aligned_db = decibel(signal, aligned_error(p));
+    double left = aligned_error(p);
+    p->noise = ratio(left, signal);
     *out = (fb_diff_layer){.name = layer.name,
                            .op = layer.op,
                            .tensor = t.name,
                            .encoding = encoding,
                            .elems = p->elems,
                            .sqnr_db = decibel(signal, p->error),
-                           .aligned_db = p->aligned_db,
+                           .aligned_db = decibel(signal, left),
                            .relative = signal > 0     ? sqrt(p->error / signal)
                                        : p->error > 0 ? (double)INFINITY
                                                       : 0,
                            .worst = p->worst,
-                           .drop_db = drop_of(c, &layer, p->aligned_db)};
+                           .added = added_by(c, &layer, p->noise)};
     return FB_OK;
 }
 
@@ -361,7 +361,7 @@ static fb_status fill_report(comparison *c, double threshold_db, fb_diff_report 
     *r = (fb_diff_report){.images = c->images,
                           .n_unmatched = c->n_unmatched,
                           .first_wrong = -1,
-                          .largest_drop = -1,
+                          .most_added = -1,
                           .threshold_db = threshold_db,
                           .agreement = 100.0 * (double)c->agree / (double)c->images};
     r->layers = fb_calloc(c->n_pairs, sizeof *r->layers);
@@ -378,8 +378,8 @@ static fb_status fill_report(comparison *c, double threshold_db, fb_diff_report 
         r->n_layers++;
         if (r->first_wrong < 0 && !(l->aligned_db >= threshold_db))
             r->first_wrong = at;
-        if (r->largest_drop < 0 || l->drop_db > r->layers[r->largest_drop].drop_db)
-            r->largest_drop = at;
+        if (r->most_added < 0 || l->added > r->layers[r->most_added].added)
+            r->most_added = at;
     }
     return FB_OK;
 }

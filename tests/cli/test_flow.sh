@@ -76,7 +76,7 @@ json "all(set(l) == {'name','op','kernel','median_ns','macs'} for m in r['models
 json "all(m['min_ns'] <= m['median_ns'] and m['peak_bytes'] > 0 for m in r['models'])"
 
 run 0 diff diff "$NET" net.fewbit --data "$TEST" --limit 32
-check 'verdict' grep -q '^largest loss: ' out
+check 'verdict' grep -q '^most is added by: ' out
 run 0 'diff --json' diff "$NET" net.fewbit --data "$TEST" --limit 32 --json
 json "r['schema'] == 'fewbit/diff-1' and r['images'] == 32 and len(r['layers']) > 5"
 json "all(l['sqnr_db'] is None or l['sqnr_db'] > 10 for l in r['layers'])"

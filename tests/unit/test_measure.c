@@ -238,7 +238,7 @@ static void error_by_layer(void **state)
         assert_true(l->sqnr_db > 20 && l->sqnr_db < 80);
         assert_true(l->aligned_db >= l->sqnr_db);
         assert_true(fabs(l->relative - pow(10, -l->sqnr_db / 20)) < 1e-6);
-        assert_true(l->elems > 0 && l->drop_db >= 0);
+        assert_true(l->elems > 0 && l->added >= 0 && l->added <= l->relative + 1e-9);
     }
     fb_diff_report_free(&r);
     fb_data_rewind(data);
