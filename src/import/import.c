@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* protobuf-c allocates with our allocator, so that payloads can be taken over. */
@@ -155,7 +156,7 @@ const char *fb_onnx_unsupported(void)
 
 fb_status fb_open_any(const char *path, fb_model **out)
 {
-    static const char magic[4] = {'F', 'W', 'B', 'T'};
+    static const char magic[4] = {(char)0x89, 'F', 'W', 'B'};
     void *data;
     size_t bytes;
     *out = NULL;

@@ -1,27 +1,63 @@
-/* Channels last without transposes at run time.
- *
- * The walk wraps every convolution and pool in a transpose to channels last and one back. This pass
- * rebuilds the node list in order and makes transposes lazy: instead of emitting one it remembers
- * that a value is `base` seen with permuted axes. A layer whose meaning can follow the permutation
- * (layout_rules.c) is rewritten to work on the bases, and its output is lazy in turn; inverse
- * transposes so meet and cancel. Where nothing can follow, the transpose is written after all, as a
- * reshape when only axes of one element move.
- *
- * A reshape that flattens permuted features is lazy too: a dense layer behind it gets its weight
- * columns permuted instead.
- */
+/* Transposes pushed towards the outputs and cancelled, so that images stay [n][h][w][c] from the
+ * input to the last layer. */
 #include "import/layout.h"
 
 #include <string.h>
 
-/* ---- lazy values ----------------------------------------------------------------------------- */
+/* ---- views --------------------------------------------------------------------------------- */
 
-const fb_lazy *fb_lay_lazy(const fb_layout *l, int32_t v)
+fb_lay_view *fb_lay_get(fb_lay *l, int32_t v)
 {
-    return v >= 0 && (size_t)v < l->n && l->lazy[v].base > 0 ? &l->lazy[v] : NULL;
+    if (v < 0 || (size_t)v >= l->cap || !l->views[v].has)
+        return NULL;
+    return &l->views[v];
 }
 
-static bool is_identity(const int32_t *perm, int32_t rank)
+static fb_status room(fb_lay *l, int32_t v)
+{
+    size_t old = l->cap;
+    void *items = l->views;
+    if ((size_t)v < old)
+        return FB_OK;
+    if (!fb_grow(&items, &l->cap, (size_t)v + 1, sizeof *l->views))
+        return fb_imp_no_memory();
+    l->views = items;
+    memset(l->views + old, 0, (l->cap - old) * sizeof *l->views);
+    return FB_OK;
+}
+
+fb_status fb_lay_set(fb_lay *l, int32_t v, int32_t src, const int32_t *perm)
+{
+    FB_TRY(room(l, v));
+    fb_lay_view *view = &l->views[v];
+    *view = (fb_lay_view){.has = true, .src = src};
+    memcpy(view->perm, perm, sizeof view->perm);
+    fb_imp_value *s = fb_imp_at(l->im, src);
+    if (s->name[0] == '\0' && !s->is_const)
+        s->name = fb_imp_at(l->im, v)->name;
+    return FB_OK;
+}
+
+bool fb_lay_moves(const fb_shape *src, const int32_t *perm)
+{
+    for (int32_t i = 0, last = -1; i < src->rank; i++) {
+        if (src->dims[perm[i]] == 1)
+            continue;
+        if (perm[i] < last)
+            return true;
+        last = perm[i];
+    }
+    return false;
+}
+
+void fb_lay_inverse(int32_t rank, const int32_t *perm, int32_t *inverse)
+{
+    memset(inverse, 0, FB_MAX_RANK * sizeof *inverse);
+    for (int32_t i = 0; i < rank; i++)
+        inverse[perm[i]] = i;
+}
+
+static bool is_identity(int32_t rank, const int32_t *perm)
 {
     for (int32_t i = 0; i < rank; i++) {
         if (perm[i] != i)
@@ -30,328 +66,274 @@ static bool is_identity(const int32_t *perm, int32_t rank)
     return true;
 }
 
-void fb_lay_set(fb_layout *l, int32_t v, int32_t base, const int32_t *perm, int32_t rank)
+/* ---- emitting ------------------------------------------------------------------------------ */
+
+static fb_status add_move(fb_lay *l, fb_op op, const fb_attr *attr, int32_t x, int32_t out)
 {
-    fb_imp_value *to = fb_imp_at(l->im, base), *from = fb_imp_at(l->im, v);
-    if (to->name[0] == '\0')
-        to->name = from->name;
-    l->lazy[v] = (fb_lazy){.base = base + 1};
-    memcpy(l->lazy[v].perm, perm, (size_t)rank * sizeof *perm);
-    if (is_identity(perm, rank))
-        l->lazy[v].same = true;
+    fb_imp_value *y = fb_imp_at(l->im, out);
+    if (fb_imp_at(l->im, x)->enc.kind != FB_ENC_PLAIN)
+        FB_TRY(fb_imp_copy_encoding(l->im, &fb_imp_at(l->im, x)->enc, &y->enc));
+    return fb_imp_add_node(l->im, op, l->name, attr, 1, &x, 1, &out);
 }
 
-/* Axes of more than one element keep their order: the bytes do not move. */
-static bool only_ones_move(const fb_shape *base, const int32_t *perm)
+static void shape_attr(const fb_shape *s, fb_attr *a)
 {
-    int32_t last = -1;
-    for (int32_t i = 0; i < base->rank; i++) {
-        if (base->dims[perm[i]] == 1)
-            continue;
-        if (perm[i] < last)
-            return false;
-        last = perm[i];
-    }
-    return true;
+    memset(a, 0, sizeof *a);
+    a->shape.rank = s->rank;
+    for (int32_t i = 0; i < s->rank; i++)
+        a->shape.dims[i] = fb_imp_dim(s->dims[i]);
 }
 
-static fb_status emit_transpose(fb_layout *l, int32_t x, const int32_t *perm, int32_t *out)
+fb_status fb_lay_reshape(fb_lay *l, int32_t x, int32_t rank, const int64_t *dims, int32_t *out)
 {
-    fb_imp *im = l->im;
-    const fb_shape s = *fb_imp_shape(im, x);
-    if (is_identity(perm, s.rank)) {
+    const fb_shape *s = fb_imp_shape(l->im, x);
+    fb_shape to = {.dtype = s->dtype, .rank = rank};
+    fb_attr a;
+    memcpy(to.dims, dims, (size_t)rank * sizeof *dims);
+    if (s->rank == rank && memcmp(s->dims, to.dims, (size_t)rank * sizeof *dims) == 0) {
         *out = x;
         return FB_OK;
     }
-    if (fb_imp_is_const(im, x))
-        return fb_imp_permute_const(im, x, perm, out);
-    fb_attr a = {0};
-    fb_shape y = s;
+    shape_attr(&to, &a);
+    FB_TRY(fb_imp_add_value(l->im, "", &to, out));
+    return add_move(l, FB_OP_RESHAPE, &a, x, *out);
+}
+
+/* x, transposed, into the value `out`. */
+static fb_status transpose_into(fb_lay *l, int32_t x, const int32_t *perm, int32_t out)
+{
+    fb_attr a = {.perm = {.perm = {0}}};
+    const fb_shape *s = fb_imp_shape(l->im, x);
+    if (!fb_lay_moves(s, perm)) {
+        shape_attr(fb_imp_shape(l->im, out), &a);
+        return add_move(l, FB_OP_RESHAPE, &a, x, out);
+    }
+    memcpy(a.perm.perm, perm, (size_t)s->rank * sizeof *perm);
+    return add_move(l, FB_OP_TRANSPOSE, &a, x, out);
+}
+
+fb_status fb_lay_transpose(fb_lay *l, int32_t x, const int32_t *perm, int32_t *out)
+{
+    fb_shape s = *fb_imp_shape(l->im, x), to = s;
+    *out = x;
+    if (is_identity(s.rank, perm))
+        return FB_OK;
     for (int32_t i = 0; i < s.rank; i++)
-        y.dims[i] = s.dims[perm[i]];
-    bool reshape = only_ones_move(&s, perm);
-    if (reshape) {
-        a.shape.rank = s.rank;
-        for (int32_t i = 0; i < s.rank; i++)
-            a.shape.dims[i] = fb_imp_dim(y.dims[i]);
-    } else {
-        memcpy(a.perm.perm, perm, (size_t)s.rank * sizeof *perm);
-    }
-    FB_TRY(fb_imp_add_value(im, "", &y, out));
-    fb_imp_at(im, *out)->enc = fb_imp_at(im, x)->enc;
-    return fb_imp_add_node(im, reshape ? FB_OP_RESHAPE : FB_OP_TRANSPOSE, l->name, &a, 1, &x, 1,
-                           out);
+        to.dims[i] = s.dims[perm[i]];
+    FB_TRY(fb_imp_add_value(l->im, "", &to, out));
+    return transpose_into(l, x, perm, *out);
 }
 
-static fb_status emit_reshape(fb_layout *l, int32_t x, const fb_shape *shape, int32_t *out)
+/* [n][k] in the wrong order: spread, transpose, join. */
+static fb_status make_flat(fb_lay *l, const fb_lay_view *view, int32_t v)
 {
-    fb_attr a = {.shape = {.rank = shape->rank}};
-    for (int32_t i = 0; i < shape->rank; i++)
-        a.shape.dims[i] = fb_imp_dim(shape->dims[i]);
-    FB_TRY(fb_imp_add_value(l->im, "", shape, out));
-    fb_imp_at(l->im, *out)->enc = fb_imp_at(l->im, x)->enc;
-    return fb_imp_add_node(l->im, FB_OP_RESHAPE, l->name, &a, 1, &x, 1, out);
+    int32_t x;
+    fb_attr a;
+    FB_TRY(fb_lay_reshape(l, view->src, view->before.rank, view->before.dims, &x));
+    FB_TRY(fb_lay_transpose(l, x, view->perm, &x));
+    shape_attr(fb_imp_shape(l->im, v), &a);
+    return add_move(l, FB_OP_RESHAPE, &a, x, v);
 }
 
-/* The value itself, in the order that its ONNX name means. */
-fb_status fb_lay_real(fb_layout *l, int32_t v, int32_t *out)
+fb_status fb_lay_logical(fb_lay *l, int32_t v, int32_t *out)
 {
+    fb_lay_view *view = fb_lay_get(l, v);
     *out = v;
-    if (!fb_lay_lazy(l, v))
+    if (!view || view->made)
         return FB_OK;
-    if (l->lazy[v].real == 0) {
-        int32_t made;
-        fb_lazy z = l->lazy[v];
-        if (z.flat) {
-            fb_shape inner = z.inner;
-            FB_TRY(emit_reshape(l, z.base - 1, &inner, &made));
-            FB_TRY(emit_transpose(l, made, z.perm, &made));
-            fb_shape s = *fb_imp_shape(l->im, v);
-            FB_TRY(emit_reshape(l, made, &s, &made));
-        } else {
-            FB_TRY(emit_transpose(l, z.base - 1, z.perm, &made));
-        }
-        l->lazy[v].real = made + 1;
-    }
-    *out = l->lazy[v].real - 1;
-    return FB_OK;
-}
-
-void fb_lay_invert(const int32_t *perm, int32_t rank, int32_t *inverse)
-{
-    for (int32_t i = 0; i < rank; i++)
-        inverse[perm[i]] = i;
-}
-
-/* w with v = transpose(w, perm); v is of the same rank, or of a lower one that broadcasts. */
-fb_status fb_lay_base(fb_layout *l, int32_t v, const int32_t *perm, int32_t rank, int32_t *out)
-{
-    int32_t inverse[FB_MAX_RANK], q[FB_MAX_RANK];
-    fb_lay_invert(perm, rank, inverse);
-    const fb_lazy *z = fb_lay_lazy(l, v);
-    const fb_shape s = *fb_imp_shape(l->im, v);
-    if (z && !z->flat && s.rank == rank) {
-        for (int32_t j = 0; j < rank; j++)
-            q[j] = z->perm[inverse[j]];
-        return emit_transpose(l, z->base - 1, q, out);
-    }
-    FB_TRY(fb_lay_real(l, v, &v));
-    if (s.rank < rank) {
-        int64_t n;
-        *out = v;
-        if (fb_imp_elems(&s, &n) && n == 1)
-            return FB_OK; /* one element broadcasts anywhere */
-        fb_shape wide = {.dtype = s.dtype, .rank = rank};
-        for (int32_t i = 0; i < rank; i++)
-            wide.dims[i] = i < rank - s.rank ? 1 : s.dims[i - (rank - s.rank)];
-        if (fb_imp_is_const(l->im, v)) {
-            fb_imp_value *c = fb_imp_at(l->im, v);
-            if (c->enc.kind != FB_ENC_PLAIN && c->enc.axis >= 0)
-                FB_TRY(fb_imp_decode_const(l->im, v, &v));
-            c = fb_imp_at(l->im, v);
-            const char *name = c->name;
-            fb_encoding enc = c->enc;
-            FB_TRY(fb_imp_add_const_buf(l->im, name, &wide, fb_imp_buf_ref(c->buf), &v));
-            fb_imp_at(l->im, v)->enc = enc;
-        } else {
-            FB_TRY(emit_reshape(l, v, &wide, &v));
-        }
-    }
-    return emit_transpose(l, v, inverse, out);
-}
-
-/* ---- the pass -------------------------------------------------------------------------------- */
-
-/* transpose(transpose(b, q), p) = transpose(b, q[p]) */
-static fb_status on_transpose(fb_layout *l, const fb_node *n)
-{
-    int32_t rank = fb_imp_shape(l->im, n->in[0])->rank, perm[FB_MAX_RANK];
-    int32_t x = n->in[0];
-    const fb_lazy *z = fb_lay_lazy(l, x);
-    if (z && z->flat) {
-        FB_TRY(fb_lay_real(l, x, &x));
-        z = NULL;
-    }
-    for (int32_t i = 0; i < rank; i++)
-        perm[i] = z ? z->perm[n->attr.perm.perm[i]] : n->attr.perm.perm[i];
-    fb_lay_set(l, n->out[0], z ? z->base - 1 : x, perm, rank);
-    return FB_OK;
-}
-
-/* Reshapes of permuted values: free when no byte moves, lazy when they flatten all but the batch.
- */
-static fb_status on_reshape(fb_layout *l, const fb_node *n, bool *done)
-{
-    const fb_lazy *z = fb_lay_lazy(l, n->in[0]);
-    *done = false;
-    if (!z || z->flat)
+    if (!view->flat && is_identity(fb_imp_shape(l->im, v)->rank, view->perm)) {
+        *out = view->src;
         return FB_OK;
-    const fb_shape base = *fb_imp_shape(l->im, z->base - 1), y = *fb_imp_shape(l->im, n->out[0]);
-    bool still = only_ones_move(&base, z->perm);
-    bool flat = y.rank == 2 && y.dtype == FB_F32 && z->perm[0] == 0 && y.dims[0] == base.dims[0];
-    if (!still && !flat)
-        return FB_OK;
-    int32_t made;
-    fb_lazy from = *z;
-    FB_TRY(emit_reshape(l, from.base - 1, &y, &made));
-    static const int32_t identity[FB_MAX_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
-    fb_lay_set(l, n->out[0], made, identity, y.rank);
-    if (!still) {
-        fb_lazy *to = &l->lazy[n->out[0]];
-        to->flat = true;
-        to->same = false;
-        to->inner = base;
-        memcpy(to->perm, from.perm, sizeof to->perm);
     }
-    *done = true;
-    return FB_OK;
+    view->made = true;
+    if (view->flat)
+        return make_flat(l, view, v);
+    return transpose_into(l, view->src, view->perm, v);
 }
 
-/* Weight columns in the order of the base features. */
-static fb_status on_dense(fb_layout *l, const fb_node *n, bool *done)
+fb_status fb_lay_emit(fb_lay *l, const fb_node *node, const int32_t *in, const fb_attr *attr,
+                      const int32_t *perm)
 {
-    const fb_lazy *z = fb_lay_lazy(l, n->in[0]);
-    fb_imp *im = l->im;
-    *done = false;
-    if (!z || !z->flat || !fb_imp_is_const(im, n->in[1]))
-        return FB_OK;
-    fb_lazy from = *z;
-    int32_t rank = from.inner.rank, perm[FB_MAX_RANK], inverse[FB_MAX_RANK], w = n->in[1];
-    /* Axis 0 is the batch, in its place the rows of the weight. */
-    const fb_imp_value *c = fb_imp_at(im, w);
-    if (c->enc.kind != FB_ENC_PLAIN && (c->enc.axis > 0 || c->enc.group))
-        FB_TRY(fb_imp_decode_const(im, w, &w));
-    c = fb_imp_at(im, w);
-    fb_shape wide = {.dtype = c->shape.dtype, .rank = rank};
-    wide.dims[0] = c->shape.dims[0];
-    for (int32_t i = 1; i < rank; i++)
-        wide.dims[i] = from.inner.dims[from.perm[i]];
-    fb_lay_invert(from.perm, rank, inverse);
-    memcpy(perm, inverse, sizeof perm);
-    fb_shape flat = c->shape;
-    fb_encoding enc = c->enc;
-    uint8_t bits = c->pack_bits;
-    const char *name = c->name;
-    FB_TRY(fb_imp_add_const_buf(im, name, &wide, fb_imp_buf_ref(c->buf), &w));
-    fb_imp_at(im, w)->enc = enc;
-    fb_imp_at(im, w)->pack_bits = bits;
-    FB_TRY(fb_imp_permute_const(im, w, perm, &w));
-    FB_TRY(fb_imp_add_const_buf(im, name, &flat, fb_imp_buf_ref(fb_imp_at(im, w)->buf), &w));
-    fb_imp_at(im, w)->enc = enc;
-    fb_imp_at(im, w)->pack_bits = bits;
-    int32_t in[3] = {from.base - 1, w, n->n_in > 2 ? n->in[2] : -1};
-    if (n->n_in > 2 && n->in[2] >= 0)
-        FB_TRY(fb_lay_real(l, n->in[2], &in[2]));
-    *done = true;
-    return fb_imp_add_node(im, FB_OP_DENSE, n->name, &n->attr, n->n_in, in, 1, n->out);
+    int32_t v = node->out[0], p;
+    const fb_imp_value *value = fb_imp_at(l->im, v);
+    fb_shape s = value->shape;
+    for (int32_t i = 0; i < s.rank; i++)
+        s.dims[perm[i]] = value->shape.dims[i];
+    FB_TRY(fb_imp_add_value(l->im, value->name, &s, &p));
+    fb_imp_at(l->im, p)->enc = value->enc;
+    FB_TRY(fb_imp_add_node(l->im, node->op, node->name, attr, node->n_in, in, 1, &p));
+    return fb_lay_set(l, v, p, perm);
 }
 
-/* Elementwise layers between the flattening and the dense layer stay in the base order. */
-static fb_status on_flat_unary(fb_layout *l, const fb_node *n, bool *done)
+fb_status fb_lay_plain(fb_lay *l, const fb_node *node)
 {
-    const fb_lazy *z = fb_lay_lazy(l, n->in[0]);
-    *done = false;
-    if (!z || !z->flat || (n->op != FB_OP_UNARY && n->op != FB_OP_CONVERT))
-        return FB_OK;
-    fb_lazy from = *z;
-    int32_t made, x = from.base - 1;
-    FB_TRY(fb_imp_add_value(l->im, "", fb_imp_shape(l->im, n->out[0]), &made));
-    fb_imp_at(l->im, made)->enc = fb_imp_at(l->im, n->out[0])->enc;
-    FB_TRY(fb_imp_add_node(l->im, n->op, n->name, &n->attr, 1, &x, 1, &made));
-    from.base = made + 1;
-    from.real = 0;
-    l->lazy[n->out[0]] = from;
-    *done = true;
-    return FB_OK;
-}
-
-static fb_status keep(fb_layout *l, const fb_node *n)
-{
-    int32_t *in = fb_arena_array(l->im->arena, n->n_in, sizeof *in);
+    int32_t *in = fb_arena_array(l->im->arena, node->n_in, sizeof *in);
     if (!in)
         return fb_imp_no_memory();
-    for (uint32_t k = 0; k < n->n_in; k++)
-        FB_TRY(fb_lay_real(l, n->in[k], &in[k]));
-    return fb_imp_add_node(l->im, n->op, n->name, &n->attr, n->n_in, in, n->n_out, n->out);
+    for (uint32_t i = 0; i < node->n_in; i++) {
+        in[i] = node->in[i];
+        if (in[i] >= 0)
+            FB_TRY(fb_lay_logical(l, in[i], &in[i]));
+    }
+    return fb_imp_add_node(l->im, node->op, node->name, &node->attr, node->n_in, in, node->n_out,
+                           node->out);
 }
 
-static fb_status on_node(fb_layout *l, const fb_node *n)
+/* ---- inputs and outputs -------------------------------------------------------------------- */
+
+static const int32_t nchw_to_nhwc[FB_MAX_RANK] = {0, 2, 3, 1};
+static const int32_t nhwc_to_nchw[FB_MAX_RANK] = {0, 3, 1, 2};
+
+static bool any_order(fb_op op)
 {
-    bool done = false;
-    l->name = n->name;
-    if (n->op == FB_OP_TRANSPOSE)
-        return on_transpose(l, n);
-    if (n->op == FB_OP_RESHAPE)
-        FB_TRY(on_reshape(l, n, &done));
-    else if (n->op == FB_OP_DENSE)
-        FB_TRY(on_dense(l, n, &done));
-    else
-        FB_TRY(on_flat_unary(l, n, &done));
-    if (!done)
-        FB_TRY(fb_lay_follow(l, n, &done));
-    return done ? FB_OK : keep(l, n);
+    switch (op) {
+    case FB_OP_UNARY:
+    case FB_OP_BINARY:
+    case FB_OP_PRELU:
+    case FB_OP_CAST:
+    case FB_OP_CONVERT:
+    case FB_OP_REINTERPRET:
+    case FB_OP_CONCAT:
+    case FB_OP_SLICE:
+    case FB_OP_PAD:
+    case FB_OP_RESIZE:
+    case FB_OP_SOFTMAX:
+        return true;
+    default:
+        return false;
+    }
 }
 
-/* An image input that some layer wants channels last is taken so from the user. */
-static fb_status turn_inputs(fb_layout *l, const fb_imp_node *nodes, size_t n_nodes)
+/* wants[v]: some way from v leads to a layer that wants channels last. */
+static void find_wants(const fb_imp *im, bool *wants)
 {
-    static const int32_t from_nhwc[4] = {0, 3, 1, 2};
+    for (size_t i = im->n_nodes; i-- > 0;) {
+        const fb_node *n = &im->nodes[i].n;
+        bool want = any_order(n->op) && wants[n->out[0]];
+        if (n->op == FB_OP_TRANSPOSE && fb_imp_shape(im, n->in[0])->rank == 4)
+            want = want || memcmp(n->attr.perm.perm, nchw_to_nhwc, 4 * sizeof(int32_t)) == 0;
+        for (uint32_t k = 0; k < n->n_in && want && !im->nodes[i].dead; k++) {
+            if (n->in[k] >= 0)
+                wants[n->in[k]] = true;
+        }
+    }
+}
+
+/* Takes the i-th input channels last. Node `i` of the new list is kept for the way back, should some
+ * operator need the file's order after all. */
+static fb_status turn_input(fb_lay *l, uint32_t i)
+{
     fb_imp *im = l->im;
-    bool images = false;
-    for (size_t i = 0; i < n_nodes; i++)
-        images = images || nodes[i].n.op == FB_OP_CONV || nodes[i].n.op == FB_OP_MAX_POOL ||
-                 nodes[i].n.op == FB_OP_AVG_POOL;
-    if (!images || im->opt->keep_io_layout)
+    int32_t v = im->inputs[i], p;
+    fb_shape s = *fb_imp_shape(im, v), to = s;
+    fb_attr a = {.perm = {.perm = {0, 2, 3, 1}}};
+    for (int32_t k = 0; k < 4; k++)
+        to.dims[k] = s.dims[nchw_to_nhwc[k]];
+    FB_TRY(fb_imp_add_value(im, fb_imp_at(im, v)->name, &to, &p));
+    fb_imp_at(im, p)->is_input = true;
+    fb_imp_at(im, p)->source_nchw = true;
+    im->inputs[i] = p;
+    FB_TRY(fb_imp_add_node(im, FB_OP_TRANSPOSE, fb_imp_at(im, v)->name, &a, 1, &v, 1, &p));
+    im->nodes[im->n_nodes - 1].dead = true;
+    fb_imp_at(im, p)->producer = -1;
+    return fb_lay_set(l, v, p, nhwc_to_nchw);
+}
+
+static fb_status turn_inputs(fb_lay *l, const bool *wants)
+{
+    fb_imp *im = l->im;
+    if (im->opt->keep_io_layout)
         return FB_OK;
-    for (uint32_t k = 0; k < im->n_inputs; k++) {
-        int32_t v = im->inputs[k], made;
-        const fb_shape s = *fb_imp_shape(im, v);
-        if (s.rank != 4 || s.dtype != FB_F32)
-            continue;
-        fb_shape y = s;
-        y.dims[1] = s.dims[2];
-        y.dims[2] = s.dims[3];
-        y.dims[3] = s.dims[1];
-        FB_TRY(fb_imp_add_value(im, fb_imp_at(im, v)->name, &y, &made));
-        fb_imp_at(im, made)->is_input = true;
-        fb_imp_at(im, made)->source_nchw = true;
-        fb_lay_set(l, v, made, from_nhwc, 4);
-        im->inputs[k] = made;
+    for (uint32_t i = 0; i < im->n_inputs; i++) {
+        int32_t v = im->inputs[i];
+        if (wants[v] && fb_imp_shape(im, v)->rank == 4)
+            FB_TRY(turn_input(l, i));
     }
     return FB_OK;
+}
+
+/* Where the transpose of an input back to the file's order was made, the input itself stays in that
+ * order. */
+static void return_inputs(fb_lay *l, size_t n_turned)
+{
+    fb_imp *im = l->im;
+    for (size_t t = 0; t < n_turned; t++) {
+        fb_imp_node *kept = &im->nodes[t];
+        int32_t v = kept->n.in[0], p = kept->n.out[0], back = fb_imp_at(im, v)->producer;
+        if (!fb_lay_get(l, v)->made || back < 0 || im->nodes[back].n.op != FB_OP_TRANSPOSE)
+            continue;
+        im->nodes[back].dead = true;
+        kept->dead = false;
+        for (uint32_t i = 0; i < im->n_inputs; i++) {
+            if (im->inputs[i] == p)
+                im->inputs[i] = v;
+        }
+        fb_imp_at(im, v)->producer = -1;
+        fb_imp_at(im, p)->producer = (int32_t)t;
+        fb_imp_at(im, p)->is_input = false;
+        fb_imp_at(im, p)->source_nchw = false;
+        fb_imp_at(im, p)->name = "";
+    }
+}
+
+/* Outputs in ONNX order, each a value of its own with its own name. */
+static fb_status settle_outputs(fb_lay *l)
+{
+    fb_imp *im = l->im;
+    for (uint32_t i = 0; i < im->n_outputs; i++) {
+        int32_t v = im->outputs[i], x;
+        const char *name = fb_imp_at(im, v)->name;
+        l->name = name;
+        FB_TRY(fb_lay_logical(l, v, &x));
+        bool taken = x != v && (fb_imp_at(im, x)->is_const || fb_imp_at(im, x)->is_input);
+        for (uint32_t k = 0; k < i; k++)
+            taken = taken || im->outputs[k] == x;
+        if (taken) {
+            fb_attr a;
+            shape_attr(fb_imp_shape(im, v), &a);
+            FB_TRY(add_move(l, FB_OP_RESHAPE, &a, x, v));
+            x = v;
+        }
+        fb_imp_at(im, x)->name = name;
+        im->outputs[i] = x;
+    }
+    return FB_OK;
+}
+
+static fb_status sweep(fb_lay *l, const fb_imp_node *nodes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (nodes[i].dead)
+            continue;
+        l->name = nodes[i].n.name;
+        FB_TRY(fb_lay_node(l, &nodes[i].n));
+    }
+    return settle_outputs(l);
 }
 
 fb_status fb_imp_layout(fb_imp *im)
 {
-    fb_layout l = {.im = im, .n = im->n_values, .name = ""};
-    fb_imp_node *nodes = im->nodes;
-    size_t n_nodes = im->n_nodes;
-    fb_status status;
-    l.lazy = fb_calloc(l.n + 1, sizeof *l.lazy);
-    if (!l.lazy)
-        return fb_imp_no_memory();
-    im->nodes = NULL;
-    im->n_nodes = im->cap_nodes = 0;
-    FB_GO(turn_inputs(&l, nodes, n_nodes));
-    for (size_t i = 0; i < n_nodes; i++)
-        FB_GO(on_node(&l, &nodes[i].n));
-    for (uint32_t k = 0; k < im->n_outputs; k++) {
-        int32_t v = im->outputs[k], real;
-        FB_GO(fb_lay_real(&l, v, &real));
-        if (real == v)
-            continue;
-        /* The output's name belongs to the value that users read. */
-        const char *name = fb_imp_at(im, v)->name;
-        const fb_lazy *z = fb_lay_lazy(&l, v);
-        fb_imp_value *base = fb_imp_at(im, z->base - 1);
-        if (base->name == name && z->base - 1 != real)
-            base->name = "";
-        if (fb_imp_at(im, real)->producer >= 0)
-            fb_imp_at(im, real)->name = name;
-        im->outputs[k] = real;
+    uint32_t *uses = NULL;
+    FB_TRY(fb_imp_live(im, &uses));
+    fb_lay l = {.im = im, .uses = uses, .n_uses = im->n_values};
+    bool *wants = fb_calloc(im->n_values + 1, sizeof *wants);
+    fb_imp_node *old = im->nodes;
+    size_t n_old = im->n_nodes;
+    fb_status status = wants ? FB_OK : fb_imp_no_memory();
+    if (status == FB_OK) {
+        find_wants(im, wants);
+        im->nodes = NULL;
+        im->n_nodes = im->cap_nodes = 0;
+        status = turn_inputs(&l, wants);
+        size_t n_turned = im->n_nodes;
+        if (status == FB_OK)
+            status = sweep(&l, old, n_old);
+        if (status == FB_OK)
+            return_inputs(&l, n_turned);
+        fb_free(old);
     }
-fail:
-    fb_free(nodes);
-    fb_free(l.lazy);
+    fb_free(wants);
+    fb_free(uses);
+    fb_free(l.views);
     return status;
 }

@@ -144,7 +144,7 @@ static fb_status drop_axis(fb_imp *im, int32_t v, int32_t axis, int32_t *out)
 }
 
 /* b is a constant of rank 1 or 2. */
-static fb_status matmul_dense(fb_imp *im, int32_t a, int32_t b, int32_t *y)
+static fb_status matmul_dense(fb_imp *im, int32_t a, int32_t b, const fb_encoding *enc, int32_t *y)
 {
     bool vector = fb_imp_shape(im, b)->rank == 1;
     if (fb_imp_at(im, b)->alt)
@@ -157,22 +157,22 @@ static fb_status matmul_dense(fb_imp *im, int32_t a, int32_t b, int32_t *y)
         FB_TRY(fb_imp_reshape(im, b, 2, (int64_t[]){1, fb_imp_shape(im, b)->dims[0]}, &b));
     else
         FB_TRY(fb_imp_permute_const(im, b, swap, &b));
-    FB_TRY(fb_imp_emit(im, FB_OP_DENSE, NULL, 2, (int32_t[]){a, b}, y));
+    FB_TRY(fb_imp_emit_as(im, FB_OP_DENSE, NULL, 2, (int32_t[]){a, b}, 0, enc, y));
     return vector ? drop_axis(im, *y, fb_imp_shape(im, *y)->rank - 1, y) : FB_OK;
 }
 
-fb_status fb_imp_matmul_node(fb_imp *im, int32_t a, int32_t b, int32_t *y)
+fb_status fb_imp_matmul_node(fb_imp *im, int32_t a, int32_t b, const fb_encoding *enc, int32_t *y)
 {
     int32_t ra = fb_imp_shape(im, a)->rank, rb = fb_imp_shape(im, b)->rank;
     if (ra < 1 || rb < 1)
         return fb_imp_bad(im, "inputs have %d and %d dims, must have at least 1", (int)ra, (int)rb);
     if (fb_imp_is_const(im, b) && rb <= 2)
-        return matmul_dense(im, a, b, y);
+        return matmul_dense(im, a, b, enc, y);
     if (ra == 1)
         FB_TRY(fb_imp_reshape(im, a, 2, (int64_t[]){1, fb_imp_shape(im, a)->dims[0]}, &a));
     if (rb == 1)
         FB_TRY(fb_imp_reshape(im, b, 2, (int64_t[]){fb_imp_shape(im, b)->dims[0], 1}, &b));
-    FB_TRY(fb_imp_emit(im, FB_OP_MATMUL, NULL, 2, (int32_t[]){a, b}, y));
+    FB_TRY(fb_imp_emit_as(im, FB_OP_MATMUL, NULL, 2, (int32_t[]){a, b}, 0, enc, y));
     if (rb == 1)
         FB_TRY(drop_axis(im, *y, fb_imp_shape(im, *y)->rank - 1, y));
     if (ra == 1)
@@ -187,6 +187,6 @@ fb_status fb_imp_matmul(fb_imp *im)
     FB_TRY(fb_imp_want_inputs(im, 2, 2));
     FB_TRY(fb_imp_float(im, fb_imp_in(im, 0), &a, &back));
     FB_TRY(fb_imp_float(im, fb_imp_in(im, 1), &b, &ignore));
-    FB_TRY(fb_imp_matmul_node(im, a, b, &y));
+    FB_TRY(fb_imp_matmul_node(im, a, b, NULL, &y));
     return fb_imp_set_as(im, 0, y, back);
 }

@@ -1,12 +1,12 @@
 /* Quantised operators. Codes travel as encoded tensors: QuantizeLinear is a convert into an affine
  * encoding, then the codes seen as plain integers; DequantizeLinear is the way back. A constant that
  * is dequantised becomes an encoded constant, so weights stay as small as they were. */
+#include "import/ops_dense.h"
 #include "import/ops_window.h"
 
 #include <math.h>
 #include <string.h>
 
-fb_status fb_imp_matmul_node(fb_imp *im, int32_t a, int32_t b, const fb_encoding *enc, int32_t *y);
 
 /* scale and zero point of a Q/DQ as lists. */
 typedef struct params {
