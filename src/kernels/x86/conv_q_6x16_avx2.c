@@ -235,38 +235,71 @@ static inline __m256i load_w(const void *w, size_t i, bool wide)
     return _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)w + i));
 }
 
+/* One pixel of the micro-kernel. 12 sums, 2 weights, a broadcast and a product fill the 16
+ * registers exactly. Named variables instead of arrays, since clang 14 keeps arrays in memory here.
+ */
+#define ROWS(X)  X(0) X(1) X(2) X(3) X(4) X(5)
+#define CLEAR(i) __m256i s##i = b0, t##i = b1;
+#define START(i) const int16_t *p##i = x[mr > i ? i : 0] + m->offset[r];
+#define FINISH(i)                                                                                  \
+    if (mr > i)                                                                                    \
+        _mm_storeu_si128((void *)(to + (size_t)i * m->oc),                                         \
+                         simd_q_codes(&m->out, scale, s##i, t##i));
+#define SPILL(i)                                                                                   \
+    if (mr > i) {                                                                                  \
+        sums[i][0] = s##i;                                                                         \
+        sums[i][1] = t##i;                                                                         \
+    }
+#define STEP(i)                                                                                    \
+    if (mr > i) {                                                                                  \
+        __m256i a = broadcast_pair(p##i + 2 * k);                                                  \
+        s##i = _mm256_add_epi32(s##i, _mm256_madd_epi16(a, w0));                                   \
+        t##i = _mm256_add_epi32(t##i, _mm256_madd_epi16(a, w1));                                   \
+    }
+
+static inline __m256i broadcast_pair(const int16_t *p)
+{
+    int32_t pair;
+    memcpy(&pair, p, sizeof pair);
+    return _mm256_set1_epi32(pair);
+}
+
+/* Fewer than 16 channels, or floats. Kept apart, so that its calls cost the usual end nothing. */
+static __attribute__((noinline)) void finish_rest(const micro *m, const float *scale,
+                                                  const __m256i (*sums)[2], uint32_t mr, void *y,
+                                                  size_t at, uint32_t n)
+{
+    for (uint32_t i = 0; i < mr; i++)
+        simd_q_finish(&m->out, scale, sums[i][0], sums[i][1], y, at + (size_t)i * m->oc, n);
+}
+
 /* mr pixels x 16 channels. x[mr] stage pointers; w the block; n valid channels. mr and wide are
- * constants after inlining, so the sums live in registers. */
+ * constants after inlining. */
 static inline __attribute__((always_inline)) void
 micro_kernel(const micro *m, const int16_t *const *x, const void *w, const int32_t *bias,
              const float *scale, void *y, size_t at, uint32_t n, const uint32_t mr, const bool wide)
 {
-    __m256i s[MR][2];
-#pragma GCC unroll 6
-    for (uint32_t i = 0; i < mr; i++) {
-        s[i][0] = _mm256_loadu_si256((const void *)bias);
-        s[i][1] = _mm256_loadu_si256((const void *)(bias + 8));
-    }
-    for (uint32_t r = 0; r < m->runs; r++) {
-        const int16_t *p[MR];
-        for (uint32_t i = 0; i < mr; i++)
-            p[i] = x[i] + m->offset[r];
-        for (size_t k = 0; k < m->pairs; k++) {
+    __m256i b0 = _mm256_loadu_si256((const void *)bias);
+    __m256i b1 = _mm256_loadu_si256((const void *)(bias + 8));
+    ROWS(CLEAR)
+    uint32_t runs = m->runs;
+    size_t pairs = m->pairs;
+    for (uint32_t r = 0; r < runs; r++) {
+        ROWS(START)
+        for (size_t k = 0; k < pairs; k++) {
             __m256i w0 = load_w(w, 0, wide), w1 = load_w(w, 1, wide);
             w = (const char *)w + (wide ? 64 : 32);
-#pragma GCC unroll 6
-            for (uint32_t i = 0; i < mr; i++) {
-                int32_t pair;
-                memcpy(&pair, p[i] + 2 * k, 4);
-                __m256i a = _mm256_set1_epi32(pair);
-                s[i][0] = _mm256_add_epi32(s[i][0], _mm256_madd_epi16(a, w0));
-                s[i][1] = _mm256_add_epi32(s[i][1], _mm256_madd_epi16(a, w1));
-            }
+            ROWS(STEP)
         }
     }
-#pragma GCC unroll 6
-    for (uint32_t i = 0; i < mr; i++)
-        simd_q_finish(&m->out, scale, s[i][0], s[i][1], y, at + (size_t)i * m->oc, n);
+    if (n == NR && !m->out.f32_out) {
+        uint8_t *to = (uint8_t *)y + at;
+        ROWS(FINISH)
+    } else {
+        __m256i sums[MR][2];
+        ROWS(SPILL)
+        finish_rest(m, scale, (const __m256i(*)[2])sums, mr, y, at, n);
+    }
 }
 
 typedef void micro_fn(const micro *m, const int16_t *const *x, const void *w, const int32_t *bias,

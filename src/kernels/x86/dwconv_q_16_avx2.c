@@ -135,7 +135,7 @@ run_pixel(const fbk_conv_q *c, const packed *p, const simd_q_out *out, const uin
             s1 = _mm256_add_epi32(s1,
                                   _mm256_madd_epi16(hi, _mm256_load_si256((const void *)(w + 16))));
         }
-        simd_q_finish(out, p->scale + b * 16, s0, s1, y, at + first, 16);
+        simd_q_store(out, p->scale + b * 16, s0, s1, y, at + first);
     }
 }
 
@@ -195,7 +195,7 @@ run_row_3x3(const fbk_conv_q *c, const rows3 *r, const int16_t *w, const int32_t
         s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(pair1, pw[7]));
         s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(last0, pw[8]));
         s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(last1, pw[9]));
-        simd_q_finish(out, scale, s0, s1, y, at + first, 16);
+        simd_q_store(out, scale, s0, s1, y, at + first);
         left0 = mid0;
         left1 = mid1;
         mid0 = right0;
