@@ -110,8 +110,8 @@ bool fb_imp_elems(const fb_shape *s, int64_t *n)
     return true;
 }
 
-fb_status fb_imp_add_const_buf(fb_imp *im, const char *name, const fb_shape *shape,
-                               fb_imp_buf *buf, int32_t *v)
+fb_status fb_imp_add_const_buf(fb_imp *im, const char *name, const fb_shape *shape, fb_imp_buf *buf,
+                               int32_t *v)
 {
     fb_status status = buf ? fb_imp_add_value(im, name, shape, v) : fb_imp_no_memory();
     if (status != FB_OK) {

@@ -31,8 +31,8 @@
 
 enum {
     FB_IMP_OPSET_MAX = 21,
-    FB_IMP_DEPTH = 16,        /* of nested function calls */
-    FB_IMP_VISITS = 1000000,  /* ONNX nodes, functions unrolled */
+    FB_IMP_DEPTH = 16,       /* of nested function calls */
+    FB_IMP_VISITS = 1000000, /* ONNX nodes, functions unrolled */
     FB_IMP_FOLD_ELEMS = 1 << 20
 };
 
@@ -50,8 +50,8 @@ typedef struct fb_imp_value {
     fb_encoding enc;
     uint8_t pack_bits; /* 4: q is stored in bytes here and packed to 4 bits at the end; else 0 */
     bool is_const, is_input, source_nchw;
-    fb_imp_buf *buf; /* constants: payload */
-    fb_imp_buf *alt; /* its value for a batch of 2 * FB_BATCH_MARK, where that differs, or NULL */
+    fb_imp_buf *buf;  /* constants: payload */
+    fb_imp_buf *alt;  /* its value for a batch of 2 * FB_BATCH_MARK, where that differs, or NULL */
     int32_t producer; /* node, or -1 */
     uint32_t pending; /* reads by ONNX nodes still to come */
     uint32_t uses;    /* reads by our nodes, never counted down */
@@ -126,7 +126,7 @@ fb_status fb_imp_wire_check(const void *data, size_t bytes);
 fb_imp *fb_imp_create(void);
 void fb_imp_destroy(fb_imp *im);
 
-fb_imp_buf *fb_imp_buf_new(size_t bytes);            /* zeroed; NULL: no memory */
+fb_imp_buf *fb_imp_buf_new(size_t bytes);               /* zeroed; NULL: no memory */
 fb_imp_buf *fb_imp_buf_adopt(void *data, size_t bytes); /* fb_alloc memory; freed on failure too */
 fb_imp_buf *fb_imp_buf_ref(fb_imp_buf *b);
 void fb_imp_buf_drop(fb_imp_buf **b);
@@ -154,8 +154,8 @@ fb_status fb_imp_add_value(fb_imp *im, const char *name, const fb_shape *shape, 
 fb_status fb_imp_add_const(fb_imp *im, const char *name, fb_dtype dtype, int32_t rank,
                            const int64_t *dims, int32_t *v);
 /* The same over a payload, whose reference it takes, also on failure. */
-fb_status fb_imp_add_const_buf(fb_imp *im, const char *name, const fb_shape *shape,
-                               fb_imp_buf *buf, int32_t *v);
+fb_status fb_imp_add_const_buf(fb_imp *im, const char *name, const fb_shape *shape, fb_imp_buf *buf,
+                               int32_t *v);
 fb_status fb_imp_scalar_f32(fb_imp *im, float x, int32_t *v);
 /* Elements of a shape; false when they exceed FB_LIMIT_ELEMS. */
 bool fb_imp_elems(const fb_shape *s, int64_t *n);

@@ -219,8 +219,8 @@ static void find_wants(const fb_imp *im, bool *wants)
     }
 }
 
-/* Takes the i-th input channels last. Node `i` of the new list is kept for the way back, should some
- * operator need the file's order after all. */
+/* Takes the i-th input channels last. Node `i` of the new list is kept for the way back, should
+ * some operator need the file's order after all. */
 static fb_status turn_input(fb_lay *l, uint32_t i)
 {
     fb_imp *im = l->im;

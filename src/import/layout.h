@@ -21,7 +21,7 @@ typedef struct fb_lay {
     fb_imp *im;
     fb_lay_view *views; /* by value */
     size_t cap;
-    const char *name; /* of the node at hand */
+    const char *name;     /* of the node at hand */
     const uint32_t *uses; /* before the pass, for values that were there then */
     size_t n_uses;
 } fb_lay;

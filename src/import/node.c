@@ -79,7 +79,8 @@ const Onnx__AttributeProto *fb_imp_attr(const fb_imp *im, const char *name)
 static fb_status want_type(fb_imp *im, const Onnx__AttributeProto *a, const char *name,
                            Onnx__AttributeProto__AttributeType type)
 {
-    if (a->has_type && a->type != type && a->type != ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__UNDEFINED)
+    if (a->has_type && a->type != type &&
+        a->type != ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__UNDEFINED)
         return fb_imp_bad(im, "attribute %s has the wrong type", name);
     return FB_OK;
 }
@@ -232,7 +233,8 @@ fb_status fb_imp_ints(fb_imp *im, int32_t v, const char *what, const int64_t **o
     *out = NULL;
     *n = 0;
     if (!c->is_const)
-        return fb_imp_no(im, "%s is computed at run time ('%s'), must be a constant", what, c->name);
+        return fb_imp_no(im, "%s is computed at run time ('%s'), must be a constant", what,
+                         c->name);
     if (c->shape.rank > 1 || !fb_imp_elems(&c->shape, &elems))
         return fb_imp_bad(im, "%s has %d dimensions, must be a list", what, (int)c->shape.rank);
     int64_t *list = fb_arena_array(im->arena, (size_t)elems + 1, sizeof *list);
@@ -248,8 +250,9 @@ fb_status fb_imp_ints(fb_imp *im, int32_t v, const char *what, const int64_t **o
         (void)int_at(c, c->alt, i, &second);
         bool multiple = list[i] % FB_BATCH_MARK == 0 && second / 2 == list[i] && second % 2 == 0;
         if (second != list[i] && !multiple)
-            return fb_imp_no(im, "%s[%zu] depends on the batch size, but is no multiple of it; "
-                                 "import with a fixed batch",
+            return fb_imp_no(im,
+                             "%s[%zu] depends on the batch size, but is no multiple of it; "
+                             "import with a fixed batch",
                              what, i);
     }
     *out = list;
@@ -276,7 +279,8 @@ fb_status fb_imp_scalar(fb_imp *im, int32_t v, const char *what, double *out)
     int32_t f;
     const fb_imp_value *c = fb_imp_at(im, v);
     if (!c->is_const)
-        return fb_imp_no(im, "%s is computed at run time ('%s'), must be a constant", what, c->name);
+        return fb_imp_no(im, "%s is computed at run time ('%s'), must be a constant", what,
+                         c->name);
     if (!fb_imp_elems(&c->shape, &n) || n != 1)
         return fb_imp_bad(im, "%s has %lld elements, must have 1", what, (long long)n);
     if (c->alt)
@@ -298,7 +302,8 @@ fb_status fb_imp_const_f32(fb_imp *im, int32_t v, const char *what, int32_t *out
 {
     const fb_imp_value *c = fb_imp_at(im, v);
     if (!c->is_const)
-        return fb_imp_no(im, "%s is computed at run time ('%s'), must be a constant", what, c->name);
+        return fb_imp_no(im, "%s is computed at run time ('%s'), must be a constant", what,
+                         c->name);
     if (c->alt)
         return fb_imp_no(im, "%s depends on the batch size; import with a fixed batch", what);
     *out = v;

@@ -93,8 +93,8 @@ fb_status fb_imp_constant_of_shape(fb_imp *im)
 }
 
 /* A constant list of sizes; where one is a multiple of the batch, both readings. */
-static fb_status sizes(fb_imp *im, const int64_t *dims, int32_t rank, const int64_t *list,
-                       size_t n, int32_t *v)
+static fb_status sizes(fb_imp *im, const int64_t *dims, int32_t rank, const int64_t *list, size_t n,
+                       int32_t *v)
 {
     bool symbolic = false;
     FB_TRY(fb_imp_add_const(im, "", FB_S64, rank, dims, v));

@@ -64,8 +64,8 @@ fb_status fb_imp_window(fb_imp *im, uint32_t n, const int64_t *in, const int64_t
     FB_TRY(fb_imp_attr_window(im, "strides", n, 1, 1, w->stride + at));
     FB_TRY(fb_imp_attr_window(im, "dilations", n, 1, 1, w->dil + at));
     FB_TRY(fb_imp_attr_window(im, "pads", (size_t)2 * n, 0, 0, pads));
-    FB_TRY(fb_imp_attr_choice(im, "auto_pad", "NOTSET|SAME_UPPER|SAME_LOWER|VALID", 0,
-                              &w->auto_pad));
+    FB_TRY(
+        fb_imp_attr_choice(im, "auto_pad", "NOTSET|SAME_UPPER|SAME_LOWER|VALID", 0, &w->auto_pad));
     for (uint32_t i = 0; i < n; i++) {
         if (k[i] == 0 && !k_default)
             return fb_imp_bad(im, "kernel_shape is missing");
@@ -195,8 +195,8 @@ fb_status fb_imp_conv_node(fb_imp *im, const int32_t in[3], const fb_encoding *e
     FB_TRY(fb_imp_window_rank(im, in[0], &n));
     FB_TRY(check_weight(im, in[1], n));
     FB_TRY(fb_imp_attr_int(im, "group", 1, 1, INT32_MAX, &groups));
-    FB_TRY(fb_imp_window(im, n, fb_imp_shape(im, in[0])->dims + 2, fb_imp_shape(im, in[1])->dims + 2,
-                         &win));
+    FB_TRY(fb_imp_window(im, n, fb_imp_shape(im, in[0])->dims + 2,
+                         fb_imp_shape(im, in[1])->dims + 2, &win));
     fb_attr a = {.conv = {.groups = (int32_t)groups}};
     to_conv_attr(&win, &a.conv);
     FB_TRY(conv_weight(im, in[1], n, &w));
@@ -223,8 +223,7 @@ fb_status fb_imp_conv(fb_imp *im)
 static fb_status back_pads(fb_imp *im, int64_t in, int64_t target, uint32_t i, fb_imp_win *w,
                            int32_t *out_pad)
 {
-    int64_t full =
-        (in - 1) * w->stride[i] + *out_pad + (int64_t)(w->k[i] - 1) * w->dil[i] + 1;
+    int64_t full = (in - 1) * w->stride[i] + *out_pad + (int64_t)(w->k[i] - 1) * w->dil[i] + 1;
     int64_t total = full - target;
     if (total > INT32_MAX || total < -INT32_MAX / 2)
         return fb_imp_bad(im, "output size %lld is out of reach", (long long)target);

@@ -4,8 +4,8 @@
 
 #include "import/import.h"
 
-/* numpy.matmul of two f32 values: a dense layer where b is a constant matrix or vector. y gets `enc`
- * unless NULL. */
+/* numpy.matmul of two f32 values: a dense layer where b is a constant matrix or vector. y gets
+ * `enc` unless NULL. */
 fb_status fb_imp_matmul_node(fb_imp *im, int32_t a, int32_t b, const fb_encoding *enc, int32_t *y);
 
 #endif

@@ -1,12 +1,11 @@
 /* Quantised operators. Codes travel as encoded tensors: QuantizeLinear is a convert into an affine
- * encoding, then the codes seen as plain integers; DequantizeLinear is the way back. A constant that
- * is dequantised becomes an encoded constant, so weights stay as small as they were. */
+ * encoding, then the codes seen as plain integers; DequantizeLinear is the way back. A constant
+ * that is dequantised becomes an encoded constant, so weights stay as small as they were. */
 #include "import/ops_dense.h"
 #include "import/ops_window.h"
 
 #include <math.h>
 #include <string.h>
-
 
 /* scale and zero point of a Q/DQ as lists. */
 typedef struct params {
@@ -244,8 +243,8 @@ fb_status fb_imp_dequantize_linear(fb_imp *im)
         return fb_imp_no(im, "codes are %s; 8, 16 and 32 bits are supported", fb_dtype_name(store));
     if (fb_imp_at(im, x)->alt)
         return fb_imp_no(im, "depends on the batch size");
-    FB_TRY(read_params(im, fb_imp_in(im, 1), fb_imp_in(im, 2), store, fb_imp_shape(im, x), axis,
-                       &p));
+    FB_TRY(
+        read_params(im, fb_imp_in(im, 1), fb_imp_in(im, 2), store, fb_imp_shape(im, x), axis, &p));
     if (store == FB_S32) {
         if (p.enc.zero)
             return fb_imp_no(im, "32-bit codes with a zero point");
@@ -306,8 +305,7 @@ static fb_status bias_f32(fb_imp *im, int32_t b, int32_t x, int32_t w, int32_t *
     FB_TRY(fb_imp_add_const(im, c->name, FB_F32, 1, c->shape.dims, out));
     for (int64_t i = 0; i < c->shape.dims[0]; i++) {
         double unit = (double)ex->scale[0] * (double)ew->scale[ew->n_scales == 1 ? 0 : i];
-        ((float *)fb_imp_data(im, *out))[i] =
-            (float)(((const int32_t *)c->buf->data)[i] * unit);
+        ((float *)fb_imp_data(im, *out))[i] = (float)(((const int32_t *)c->buf->data)[i] * unit);
     }
     return FB_OK;
 }

@@ -26,8 +26,8 @@ static fb_status floats_of(fb_imp *im, int32_t v, const char *what, const float 
     return FB_OK;
 }
 
-static fb_status from_scales(fb_imp *im, const fb_shape *x, const float *scales, const int32_t *axes,
-                             size_t n, target *t)
+static fb_status from_scales(fb_imp *im, const fb_shape *x, const float *scales,
+                             const int32_t *axes, size_t n, target *t)
 {
     for (size_t i = 0; i < n; i++) {
         int32_t axis = axes[i];
@@ -142,8 +142,8 @@ static fb_status resize_attr(fb_imp *im, fb_attr_resize *a)
                               "half_pixel|pytorch_half_pixel|align_corners|asymmetric|"
                               "tf_crop_and_resize|tf_half_pixel_for_nn|half_pixel_symmetric",
                               0, &a->coord));
-    FB_TRY(fb_imp_attr_choice(im, "nearest_mode",
-                              "round_prefer_floor|round_prefer_ceil|floor|ceil", 0, &a->rounding));
+    FB_TRY(fb_imp_attr_choice(im, "nearest_mode", "round_prefer_floor|round_prefer_ceil|floor|ceil",
+                              0, &a->rounding));
     FB_TRY(fb_imp_attr_int(im, "exclude_outside", 0, 0, 1, &exclude));
     FB_TRY(fb_imp_attr_int(im, "antialias", 0, 0, 1, &antialias));
     FB_TRY(fb_imp_attr_float(im, "cubic_coeff_a", -0.75f, &a->cubic_a));

@@ -178,8 +178,8 @@ fb_status fb_imp_expand(fb_imp *im)
         int32_t ix = i - (a.shape.rank - s->rank), iw = i - (a.shape.rank - (int32_t)n);
         int64_t dx = ix < 0 ? 1 : s->dims[ix], dw = iw < 0 ? 1 : want[iw];
         if (dw < 1 || (dx != dw && dx != 1 && dw != 1))
-            return fb_imp_bad(im, "shape[%d]=%lld does not broadcast with the input's %lld", (int)iw,
-                              (long long)dw, (long long)dx);
+            return fb_imp_bad(im, "shape[%d]=%lld does not broadcast with the input's %lld",
+                              (int)iw, (long long)dw, (long long)dx);
         int64_t d = dx == 1 ? dw : dx;
         same = same && d == dx;
         a.shape.dims[i] = fb_imp_dim(d);

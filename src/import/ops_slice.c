@@ -147,8 +147,8 @@ fb_status fb_imp_slice(fb_imp *im)
             return fb_imp_bad(im, "axes name axis %d twice", (int)axis);
         seen |= 1u << axis;
         a.step[axis] = have_step ? step[i] : 1;
-        FB_TRY(slice_axis(im, s->dims[axis], start[i], end[i], a.step[axis], &a.start[axis],
-                          &count));
+        FB_TRY(
+            slice_axis(im, s->dims[axis], start[i], end[i], a.step[axis], &a.start[axis], &count));
         if (count == 0) {
             FB_TRY(empty_slice(im, x, axis, &y));
             return fb_imp_set(im, 0, y);
@@ -279,8 +279,8 @@ fb_status fb_imp_gather(fb_imp *im)
         if (n > 1 && list[1] == list[0])
             even = false;
         if (even && (fb_imp_dim(dim) > 0)) {
-            FB_TRY(gather_slice(im, x, a.axis.axis, list, n, fb_imp_shape(im, index)->rank == 0,
-                                &y));
+            FB_TRY(
+                gather_slice(im, x, a.axis.axis, list, n, fb_imp_shape(im, index)->rank == 0, &y));
             return fb_imp_set(im, 0, y);
         }
     }

@@ -196,8 +196,8 @@ static fb_status narrow(const Onnx__TensorProto *t, const char *name, fb_dtype d
     return FB_OK;
 }
 
-static fb_status typed(const fb_imp *im, Onnx__TensorProto *t, const char *name, fb_dtype dtype, size_t n,
-                       void **data)
+static fb_status typed(const fb_imp *im, Onnx__TensorProto *t, const char *name, fb_dtype dtype,
+                       size_t n, void **data)
 {
     size_t have;
     switch (dtype) {

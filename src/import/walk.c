@@ -1,6 +1,6 @@
 /* Walks the ONNX graph in order: binds names, calls the operators' functions, unrolls functions and
- * collects what is not supported. Each input must be bound before it is read, which rules out cycles
- * and missing tensors. */
+ * collects what is not supported. Each input must be bound before it is read, which rules out
+ * cycles and missing tensors. */
 #include "import/import.h"
 
 #include <stdio.h>
@@ -258,7 +258,8 @@ static fb_status call_function(fb_imp *im, const fb_imp_call *call, const Onnx__
     int64_t opset = opset_of(f->opset_import, f->n_opset_import, "");
     fb_status status;
     FB_GO(count_reads(&scope, f->node, f->n_node));
-    for (size_t i = 0; i < f->n_output; i++) { /* outputs are read by this call: kept till the end */
+    for (size_t i = 0; i < f->n_output;
+         i++) { /* outputs are read by this call: kept till the end */
         fb_imp_entry *e = enter(&scope, f->output[i]);
         if (!e) {
             status = fb_imp_no_memory();

@@ -1,6 +1,6 @@
 /* What a hostile file may do to protobuf-c: overflow the stack (unpacking recurses), allocate a
- * hundred bytes for each two of the file (empty messages), merge repeated singular messages over and
- * over. One linear look over the wire format rules all of that out. */
+ * hundred bytes for each two of the file (empty messages), merge repeated singular messages over
+ * and over. One linear look over the wire format rules all of that out. */
 #include "import/import.h"
 
 enum { MAX_DEPTH = 48, MAX_MESSAGES = 1 << 22 };
