@@ -83,9 +83,6 @@ fb_measure_options measure_options(const arguments *args, progress *p);
  * that the prediction and the file agree to the byte. `before` gets its prep and labels, too. */
 int squeeze(const arguments *args, const char *path, fb_model *before, bool dry_run, progress *p,
             fb_model **after);
-/* Whether number ranges were made up, because a dry run had no data: the size is then an estimate,
- * since the numbers are coded in the file. */
-bool guessed(const fb_model *after);
 
 /* --- layers (layers.c) ----------------------------------------------------------------------- */
 

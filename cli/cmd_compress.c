@@ -96,9 +96,7 @@ static int list_float_layers(const fb_model *model, json_t *list, bool print)
 
 static void say(const arguments *args, const outcome *o)
 {
-    const char *verb = !args->dry_run      ? "wrote"
-                       : guessed(o->after) ? "would write about"
-                                           : "would write";
+    const char *verb = args->dry_run ? "would write" : "wrote";
     double percent = o->bytes_in ? 100.0 * (double)o->bytes_out / (double)o->bytes_in : 0;
     const char *method = fb_model_note(o->after, "method");
     fprintf(stderr, "%s %s by %s: %s -> %s bytes (%.1f%%), %.1f s\n", verb,

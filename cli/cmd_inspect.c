@@ -181,9 +181,8 @@ static int report(const arguments *args, const fb_model *model, const prediction
         if (code == EXIT_DONE)
             print_totals(shown, &sum);
         if (dry->after)
-            printf("predicted: %s%s bytes, %.1f%% of %s\n", guessed(dry->after) ? "about " : "",
-                   show_count(dry->bytes), bytes ? 100.0 * (double)dry->bytes / (double)bytes : 0.0,
-                   show_count(bytes));
+            printf("predicted: %s bytes, %.1f%% of %s\n", show_count(dry->bytes),
+                   bytes ? 100.0 * (double)dry->bytes / (double)bytes : 0.0, show_count(bytes));
     }
     if (code != EXIT_DONE || !args->json)
         return code;
@@ -191,7 +190,6 @@ static int report(const arguments *args, const fb_model *model, const prediction
     json_put(r, "file", json_text(args->files[0]));
     json_put(r, "bytes", json_integer((json_int_t)bytes));
     json_put(r, "predicted_bytes", dry->after ? json_integer((json_int_t)dry->bytes) : json_null());
-    json_put(r, "predicted_exactly", dry->after ? json_boolean(!guessed(dry->after)) : json_null());
     json_put(r, "model", json_model(shown, &sum));
     return json_emit(args, r);
 }
@@ -233,8 +231,8 @@ const command cmd_inspect = {
     .example = "fewbit inspect net.onnx\nfewbit inspect --dry-run --method int8 net.onnx\n",
     .notes =
         "With --dry-run the model is shown as --method would leave it, with the size of the file\n"
-        "to the byte. Give it the options that compress will get: --prep, --labels and the\n"
-        "class names of --data lie in the file and count.\n",
+        "to the byte, before any image is read. Preprocessing and class names lie in the file, so\n"
+        "give it the --prep and --labels (or the --data with its class folders) of the real run.\n",
     .options = {OPT_DRY_RUN, OPT_METHOD, OPT_DATA, OPT_PREP, OPT_LABELS, OPT_LIMIT, OPT_SEED,
                 OPT_THREADS, OPT_CPU, OPT_JSON, OPT_QUIET, OPT_END},
     .threads = 0,

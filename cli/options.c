@@ -26,7 +26,7 @@ const option_def option_table[OPT_COUNT] = {
                     OPTION(OPT_SEED, 0, "seed", ARG_NEEDED, "N",
                            "seed of everything random (default 0)")
                         OPTION(OPT_DRY_RUN, 0, "dry-run", ARG_NONE, "",
-                               "write nothing; tell the size the file would have")
+                               "write nothing and read no image; tell the size the file would have")
                             OPTION(OPT_EVAL, 0, "eval", ARG_NEEDED, "SPEC",
                                    "measure both models on these images and note the accuracy in "
                                    "the file") OPTION(OPT_TO, 0, "to", ARG_NEEDED, "FORMAT",

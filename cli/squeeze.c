@@ -2,7 +2,6 @@
 #include "cli.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* Class names from the folders of the data, if there is one for every class of the model and
  * nothing better is known. */
@@ -45,12 +44,6 @@ static int prepare(const arguments *args, fb_model *model, fb_data **data)
     return code == EXIT_DONE ? labels_from_folders(*data, model) : code;
 }
 
-bool guessed(const fb_model *after)
-{
-    const char *mark = fb_model_note(after, "data.fingerprint");
-    return mark && *mark && strspn(mark, "0") == strlen(mark);
-}
-
 int squeeze(const arguments *args, const char *path, fb_model *before, bool dry_run, progress *p,
             fb_model **after)
 {
@@ -66,7 +59,7 @@ int squeeze(const arguments *args, const char *path, fb_model *before, bool dry_
         options.seed = args->seed;
         options.n_threads = args->threads;
         options.cpu = args->cpu;
-        options.dry_run = dry_run && !data; /* with data nothing is guessed: only not written */
+        options.dry_run = dry_run; /* reads no image, and the size is exact all the same */
         options.progress = progress_show;
         options.progress_user = p;
         fb_status status = fb_compress(before, &options, after);

@@ -16,6 +16,9 @@ run 0 'dry run' inspect "$NET" --dry-run "${options[@]}" --json
 predicted=$(python3 -c "import json; print(json.load(open('out'))['predicted_bytes'])")
 run 0 'compress --dry-run' compress "$NET" --dry-run "${options[@]}" --json
 json "r['dry_run'] and r['bytes'] == $predicted"
+run 0 'dry run without images' inspect "$NET" --dry-run --method int8 --prep "$PREP" \
+    --labels "$GLYPHS/labels.txt" --json
+json "r['predicted_bytes'] == $predicted"
 run 0 compress compress "$NET" "${options[@]}" -o net.fewbit
 check 'summary on stderr' grep -q ' bytes (' err
 check 'nothing on stdout' test ! -s out
@@ -98,6 +101,8 @@ json "r['models'][1]['agreement'] > 99"
 for net in plain mobile fc; do
     run 0 "$net: compress" compress "$GLYPHS/glyphs_$net.onnx" --data "$CALIB" --limit 100 \
         --prep "$PREP" -o $net.fewbit
+    run 0 "$net: dry run" inspect "$GLYPHS/glyphs_$net.onnx" --dry-run --prep "$PREP" --json
+    json "r['predicted_bytes'] == $(stat -c %s $net.fewbit)"
     run 0 "$net: eval" eval "$GLYPHS/glyphs_$net.onnx" $net.fewbit --data "$TEST" --limit 300 --json
     json "r['models'][1]['agreement'] > 94"
     json "r['models'][1]['bytes'] < 0.30 * r['models'][0]['bytes']"
