@@ -1,12 +1,14 @@
-/* Biases of integer layers as signed codes in units of one scale for the tensor. With 16 bits the
- * rounding is at most 1/65534 of the largest bias, a hundred times less than that of 8-bit
- * activations; the integer kernels round once more, to units of their accumulator. */
+/* Biases of integer layers as signed codes in units of one scale for the tensor. With 14 bits the
+ * rounding is at most 1/16382 of the largest bias. (Measured: 16, 14 and 12 bits differ by nothing
+ * that 1,000 images show, on keyword spotting, MobileNet and the glyphs networks; 14 leaves room for
+ * networks whose largest bias is a hundred times the others.) The integer kernels round once more, to
+ * units of their accumulator. */
 #ifndef FB_COMPRESS_BIAS_H
 #define FB_COMPRESS_BIAS_H
 
 #include "model/model.h"
 
-enum { FB_BIAS_BITS = 16 };
+enum { FB_BIAS_BITS = 14 };
 
 /* Encodes a constant; bits 8..16. */
 fb_status fb_bias_encode(fb_model *m, int32_t tensor, unsigned bits);

@@ -1,5 +1,5 @@
 /* Integers throughout (METHODS M.1-M.3): 8-bit activations with ranges from calibration, weights of
- * 8 bits or fewer, each region of the network that can on integer kernels. Biases get 16 bits; the
+ * 8 bits or fewer, each region of the network that can on integer kernels. Biases get 14 bits; the
  * plan rounds them to units of the accumulator, rne(bias / (x_scale * w_scale)), which is what an
  * int32 bias of a QDQ model holds. */
 #include "calibrate/range.h"

@@ -283,7 +283,7 @@ static void test_damage(void **state)
     size_t refusals = 0;
     for (size_t at = 32; at < out.n; at += 97) {
         uint8_t old = out.data[at];
-        out.data[at] = (uint8_t)(old + 1 + uniform() * 254);
+        out.data[at] = (uint8_t)((old + 1 + (int)(uniform() * 254)) % 256);
         fb_status s = fb_format_read(out.data, out.n, FB_FORMAT_NO_CHECKSUM, &got, &in_place);
         refusals += s != FB_OK;
         assert_true(s == FB_OK || fb_error()[0] != '\0');
