@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "compress/accumulator.h"
+#include "compress/bias.h"
 #include "unit/compress_net.h"
 
 static const char *images;
@@ -63,7 +64,7 @@ static void the_integer_region(void **state)
         assert_true(e->kind == FB_ENC_AFFINE && e->bits == 8 && e->is_signed && e->axis == 0);
         assert_true(e->n_scales == channels[i] && !e->zero);
     }
-    assert_int_equal(net_encoding(q, "conv0.bias")->bits, 16);
+    assert_int_equal(net_encoding(q, "conv0.bias")->bits, FB_BIAS_BITS);
     assert_string_equal(fb_model_note(q, "method"), "int8");
     assert_string_equal(fb_model_note(q, "data.images"), "0000000024");
     assert_true(net_difference(m, q, data) < 0.02);

@@ -25,8 +25,8 @@ static void chain_is_parsed(void **state)
     assert_int_equal(r.steps[1].bits, 8);
     assert_int_equal(r.steps[1].option[0].choice, 2);
     assert_true(r.steps[1].option[1].number == 99.9);
-    assert_string_equal(r.steps[1].option[7].text, "head*|conv1");
-    assert_string_equal(r.steps[1].option[6].text, "");
+    assert_string_equal(r.steps[1].option[8].text, "head*|conv1");
+    assert_string_equal(r.steps[1].option[7].text, "");
     assert_true(r.steps[2].option[0].number == 16);
     assert_string_equal(r.text, "equalize + int8:act=percentile, percentile=99.9 ,"
                                 "exclude=head*|conv1 + bias-correct:images=16");
