@@ -6,6 +6,8 @@ if(TARGET fewbit_command)
   install(TARGETS fewbit_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
+# Relative to where the .pc file lies, so that an installed tree can be moved.
+file(RELATIVE_PATH FB_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/fewbit.pc.in fewbit.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/fewbit.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 if(FB_TOOLS)
@@ -38,3 +40,7 @@ if(SCDOC AND FB_MAN)
   endforeach()
   add_custom_target(man ALL DEPENDS ${FB_MAN_OUT})
 endif()
+
+install(FILES completions/fewbit.bash
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME fewbit)
+install(FILES completions/_fewbit DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)

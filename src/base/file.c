@@ -144,7 +144,7 @@ fb_status fb_file_commit(fb_file *file)
     if (!ok) {
         unlink(file->temp);
         status = fb_fail(FB_E_IO, "%s: cannot write: %s", file->path,
-                         e ? strerror(e) : "a write failed");
+                         e ? strerror(e) : "a write failed; is the disk full?");
     }
     fb_free(file->temp);
     fb_free(file->path);

@@ -29,7 +29,7 @@ allowed() {
     data) echo "public base" ;;
     calibrate) echo "public base numeric" ;;
     compress) echo "public base model numeric calibrate" ;;
-    measure) echo "public base model numeric" ;;
+    measure) echo "public base model numeric plan" ;;
   esac
 }
 
