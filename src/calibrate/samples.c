@@ -97,33 +97,47 @@ void fb_samples_close(fb_samples *s)
     *s = (fb_samples){0};
 }
 
-void fb_samples_rewind(fb_samples *s)
+static void rewind_samples(void *user)
 {
+    fb_samples *s = user;
     s->at = 0;
     if (!s->kept)
         fb_data_rewind(s->data);
 }
 
-fb_status fb_samples_fill(fb_samples *s, float *input, size_t n_elems, uint32_t *got)
+static fb_status next_sample(fb_samples *s, float *x, uint32_t *got)
 {
-    size_t room = n_elems / s->elems;
+    *got = s->at < s->count;
+    if (*got && s->kept)
+        memcpy(x, s->kept + s->at * s->elems, s->elems * sizeof *x);
+    else if (*got)
+        FB_TRY(read_one(s, x, got));
+    s->at += *got;
+    return FB_OK;
+}
+
+static fb_status fill_run(void *user, fb_run *run, uint32_t *got)
+{
+    fb_samples *s = user;
+    size_t bytes, one_bytes = s->elems * sizeof(float);
+    char *x = fb_run_input(run, 0, &bytes);
     *got = 0;
-    if (room == 0 || room * s->elems != n_elems)
-        return fb_fail(FB_E_ARG, "the network's input has %zu elements, a sample %zu", n_elems,
-                       s->elems);
-    for (size_t i = 0; i < room; i++) {
-        float *x = input + i * s->elems;
-        uint32_t one = s->at < s->count;
-        if (one && s->kept)
-            memcpy(x, s->kept + s->at * s->elems, s->elems * sizeof *x);
-        else if (one)
-            FB_TRY(read_one(s, x, &one));
-        s->at += one;
+    if (bytes == 0 || bytes % one_bytes != 0)
+        return fb_fail(FB_E_ARG, "the network's input has %zu bytes, a sample %zu", bytes,
+                       one_bytes);
+    for (char *end = x + bytes; x < end; x += one_bytes) {
+        uint32_t one;
+        FB_TRY(next_sample(s, (float *)(void *)x, &one));
         *got += one;
         if (!one && *got == 0)
             break;
         if (!one)
-            memcpy(x, x - s->elems, s->elems * sizeof *x);
+            memcpy(x, x - one_bytes, one_bytes);
     }
     return FB_OK;
+}
+
+fb_source fb_samples_source(fb_samples *s)
+{
+    return (fb_source){s, s->count, rewind_samples, fill_run};
 }

@@ -20,11 +20,17 @@ typedef struct fb_samples {
 fb_status fb_samples_open(const fb_model *model, fb_data *data, uint64_t keep, fb_samples *s);
 void fb_samples_close(fb_samples *s);
 
-/* Back to the first sample. */
-void fb_samples_rewind(fb_samples *s);
+/* What feeds the runs of fb_watch: any number of inputs, from images or from an earlier run. */
+typedef struct fb_source {
+    void *user;
+    uint64_t count; /* samples in all, for progress */
+    void (*rewind)(void *user);
+    /* Fills the inputs of a run with the next samples; *got counts them, 0 at the end. */
+    fb_status (*fill)(void *user, fb_run *run, uint32_t *got);
+} fb_source;
 
-/* Fills `input`, of n_elems floats, with the next samples, as many as it holds; where they run out
- * in the middle, the last one is repeated. *got counts new samples, 0 at the end. */
-fb_status fb_samples_fill(fb_samples *s, float *input, size_t n_elems, uint32_t *got);
+/* Samples as the only input of a model, as many for each run as it holds; where they run out in the
+ * middle, the last one is repeated. The source reads `s`, which must outlive it. */
+fb_source fb_samples_source(fb_samples *s);
 
 #endif

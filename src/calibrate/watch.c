@@ -76,19 +76,17 @@ fail:
     return status;
 }
 
-static fb_status run_all(const watcher *w, fb_run *run, fb_samples *samples,
+static fb_status run_all(const watcher *w, fb_run *run, const fb_source *source,
                          const fb_watch_options *o)
 {
-    size_t bytes;
-    float *input = fb_run_input(run, 0, &bytes);
     uint64_t done = 0;
-    fb_samples_rewind(samples);
+    source->rewind(source->user);
     for (;;) {
         uint32_t got;
-        if (o->progress && !o->progress(o->progress_user, o->what, done, samples->count))
+        if (o->progress && !o->progress(o->progress_user, o->what, done, source->count))
             return fb_fail(FB_E_INTERRUPTED, "stopped during '%s', after %llu of %llu images",
-                           o->what, (unsigned long long)done, (unsigned long long)samples->count);
-        FB_TRY(fb_samples_fill(samples, input, bytes / sizeof *input, &got));
+                           o->what, (unsigned long long)done, (unsigned long long)source->count);
+        FB_TRY(source->fill(source->user, run, &got));
         if (got == 0)
             return FB_OK;
         FB_TRY(fb_run_execute(run));
@@ -98,8 +96,8 @@ static fb_status run_all(const watcher *w, fb_run *run, fb_samples *samples,
     }
 }
 
-fb_status fb_watch(const fb_model *model, fb_samples *samples, const int32_t *tensors, uint32_t n,
-                   const fb_watch_options *options, fb_watch_fn fn, void *user)
+fb_status fb_watch(const fb_model *model, const fb_source *source, const int32_t *tensors,
+                   uint32_t n, const fb_watch_options *options, fb_watch_fn fn, void *user)
 {
     watcher w = {.model = model, .tensors = tensors, .n = n, .fn = fn, .user = user};
     fb_plan_options how;
@@ -112,7 +110,7 @@ fb_status fb_watch(const fb_model *model, fb_samples *samples, const int32_t *te
     FB_GO(find_steps(&w, plan));
     FB_GO(fb_run_create(plan, options->n_threads, &run));
     fb_run_set_tap(run, on_step, &w);
-    FB_GO(run_all(&w, run, samples, options));
+    FB_GO(run_all(&w, run, source, options));
 fail:
     fb_run_destroy(&run);
     fb_plan_destroy(&plan);
@@ -128,10 +126,10 @@ static fb_status add_stats(void *user, uint32_t k, const fb_view *view)
     return fb_stats_add(&stats[k], view->data, view->n_elems);
 }
 
-fb_status fb_watch_stats(const fb_model *model, fb_samples *samples, const int32_t *tensors,
+fb_status fb_watch_stats(const fb_model *model, const fb_source *source, const int32_t *tensors,
                          uint32_t n, const fb_watch_options *options, fb_stats *stats)
 {
-    return fb_watch(model, samples, tensors, n, options, add_stats, stats);
+    return fb_watch(model, source, tensors, n, options, add_stats, stats);
 }
 
 static fb_status add_moments(void *user, uint32_t k, const fb_view *view)
@@ -142,8 +140,8 @@ static fb_status add_moments(void *user, uint32_t k, const fb_view *view)
     return FB_OK;
 }
 
-fb_status fb_watch_moments(const fb_model *model, fb_samples *samples, const int32_t *tensors,
+fb_status fb_watch_moments(const fb_model *model, const fb_source *source, const int32_t *tensors,
                            uint32_t n, const fb_watch_options *options, fb_moments *moments)
 {
-    return fb_watch(model, samples, tensors, n, options, add_moments, moments);
+    return fb_watch(model, source, tensors, n, options, add_moments, moments);
 }

@@ -17,18 +17,18 @@ typedef struct fb_watch_options {
 /* Told of watched tensor number k, right after the step that wrote it. */
 typedef fb_status (*fb_watch_fn)(void *user, uint32_t k, const fb_view *view);
 
-/* Runs the model over all samples, from the first. Each of tensors [n] is a model input or the
- * first output of a layer. A failure of `fn` ends it; the sentence then names the tensor.
- * FB_E_INTERRUPTED when progress asks to stop. */
-fb_status fb_watch(const fb_model *model, fb_samples *samples, const int32_t *tensors, uint32_t n,
-                   const fb_watch_options *options, fb_watch_fn fn, void *user);
+/* Runs the model over all samples of the source, from the first. Each of tensors [n] is a model
+ * input or the first output of a layer. A failure of `fn` ends it; the sentence then names the
+ * tensor. FB_E_INTERRUPTED when progress asks to stop. */
+fb_status fb_watch(const fb_model *model, const fb_source *source, const int32_t *tensors,
+                   uint32_t n, const fb_watch_options *options, fb_watch_fn fn, void *user);
 
 /* Range statistics of f32 tensors: stats [n], initialised. */
-fb_status fb_watch_stats(const fb_model *model, fb_samples *samples, const int32_t *tensors,
+fb_status fb_watch_stats(const fb_model *model, const fb_source *source, const int32_t *tensors,
                          uint32_t n, const fb_watch_options *options, fb_stats *stats);
 
 /* Moments by channel of f32 tensors: moments [n], initialised with each one's last dim. */
-fb_status fb_watch_moments(const fb_model *model, fb_samples *samples, const int32_t *tensors,
+fb_status fb_watch_moments(const fb_model *model, const fb_source *source, const int32_t *tensors,
                            uint32_t n, const fb_watch_options *options, fb_moments *moments);
 
 #endif

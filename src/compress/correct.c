@@ -3,6 +3,7 @@
 
 #include "base/status.h"
 #include "compress/accumulator.h"
+#include "compress/stage.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,6 +13,7 @@ typedef struct corrector {
     fb_correction what;
     const char *phase;
     fb_samples samples;
+    fb_stage stage;     /* the model up to the layer at hand */
     uint32_t *nodes;    /* [n] layers to correct, in order */
     fb_moments *wanted; /* [n] of the reference, before the activation */
     uint32_t n;
@@ -20,11 +22,6 @@ typedef struct corrector {
 static fb_status no_memory(void)
 {
     return fb_fail(FB_E_MEMORY, "no memory to correct the layers");
-}
-
-static fb_act *act_of(fb_node *n)
-{
-    return n->op == FB_OP_DENSE ? &n->attr.dense.act : &n->attr.conv.act;
 }
 
 /* --- which layers ---------------------------------------------------------------------------- */
@@ -63,7 +60,7 @@ static uint32_t channels_of(const fb_model *m, int32_t t)
 /* Splits a fused activation from its node: the node writes *before, a clip makes the old output. */
 static fb_status split_act(fb_model *m, size_t node, int32_t *before)
 {
-    fb_act act = *act_of(&m->nodes[node]);
+    fb_act act = *fb_node_act(&m->nodes[node]);
     int32_t out = m->nodes[node].out[0];
     *before = out;
     if (!act.clamp)
@@ -72,7 +69,7 @@ static fb_status split_act(fb_model *m, size_t node, int32_t *before)
     fb_attr attr = {.unary = {.kind = FB_UNARY_CLIP, .a = act.lo, .b = act.hi}};
     FB_TRY(fb_model_add_tensor(m, "", FB_F32, like.rank, like.dims, before));
     FB_TRY(fb_model_add_node(m, FB_OP_UNARY, "", 1, before, 1, &out, &attr, NULL));
-    act_of(&m->nodes[node])->clamp = 0;
+    fb_node_act(&m->nodes[node])->clamp = 0;
     m->nodes[node].out[0] = *before;
     fb_node clip = m->nodes[m->n_nodes - 1];
     memmove(m->nodes + node + 2, m->nodes + node + 1, (m->n_nodes - node - 2) * sizeof *m->nodes);
@@ -111,34 +108,11 @@ static fb_status measure_reference(corrector *c)
         FB_GO(split_act(split, node, &watched[k]));
     }
     fb_watch_options o = fb_job_watch(c->job, c->phase);
-    FB_GO(fb_watch_moments(split, &c->samples, watched, c->n, &o, c->wanted));
+    fb_source source = fb_samples_source(&c->samples);
+    FB_GO(fb_watch_moments(split, &source, watched, c->n, &o, c->wanted));
 fail:
     fb_model_close(&split);
     fb_free(watched);
-    return status;
-}
-
-/* --- what a layer gives ---------------------------------------------------------------------- */
-
-/* The model up to a node, which writes floats without its activation. */
-static fb_status measure_layer(corrector *c, uint32_t node, fb_moments *seen)
-{
-    fb_model *part;
-    FB_TRY(fb_model_clone(c->job->model, false, &part));
-    fb_node *n = &part->nodes[node];
-    int32_t out = n->out[0];
-    fb_status status;
-    act_of(n)->clamp = 0;
-    part->tensors[out].enc = (fb_encoding){.kind = FB_ENC_PLAIN, .axis = -1};
-    part->n_nodes = node + 1;
-    FB_GO(fb_model_set_io(part, part->inputs, part->n_inputs, &out, 1));
-    FB_GO(fb_model_compact(part));
-    out = part->outputs[0];
-    fb_watch_options o = fb_job_watch(c->job, NULL);
-    o.progress = NULL; /* told layer by layer */
-    FB_GO(fb_watch_moments(part, &c->samples, &out, 1, &o, seen));
-fail:
-    fb_model_close(&part);
     return status;
 }
 
@@ -231,7 +205,7 @@ static fb_status fit_channels(corrector *c, uint32_t k, float *b, double *gain)
     const fb_moments *wanted = &c->wanted[k];
     fb_moments seen;
     FB_TRY(fb_moments_init(&seen, wanted->channels));
-    fb_status status = measure_layer(c, c->nodes[k], &seen);
+    fb_status status = fb_stage_measure(&c->stage, c->nodes[k], &seen);
     for (uint32_t i = 0; i < wanted->channels && status == FB_OK; i++) {
         gain[i] = c->what == FB_CORRECT_MOMENTS ? gain_of(wanted, &seen, i) : 1;
         b[i] = (float)((double)b[i] * gain[i] + fb_moments_mean(wanted, i) -
@@ -258,6 +232,8 @@ static fb_status correct_layer(corrector *c, uint32_t k)
     if (c->what == FB_CORRECT_MOMENTS)
         FB_GO(scale_channels(m, &m->nodes[node], gain));
     FB_GO(fb_accumulator_check(m, &m->nodes[node]));
+    if (!c->job->dry_run && k + 1 < c->n)
+        FB_GO(fb_stage_advance(&c->stage, node));
 fail:
     fb_free(gain);
     return status;
@@ -271,6 +247,9 @@ fb_status fb_correct(fb_job *job, fb_correction what, uint64_t images, const cha
     if (!job->dry_run) {
         FB_GO(fb_samples_open(job->model, job->data, images, &c.samples));
         FB_GO(measure_reference(&c));
+        c.stage = (fb_stage){
+            .model = job->model, .options = fb_job_watch(job, phase), .samples = &c.samples};
+        c.stage.options.progress = NULL; /* told layer by layer */
     }
     for (uint32_t k = 0; k < c.n; k++) {
         FB_GO(fb_job_report(job, phase, k, c.n));
@@ -279,6 +258,7 @@ fb_status fb_correct(fb_job *job, fb_correction what, uint64_t images, const cha
 fail:
     for (uint32_t k = 0; c.wanted && k < c.n; k++)
         fb_moments_free(&c.wanted[k]);
+    fb_stage_free(&c.stage);
     fb_samples_close(&c.samples);
     fb_free(c.nodes);
     fb_free(c.wanted);

@@ -2,9 +2,9 @@
  * layer in execution order, so that each sees what the corrected layers before it give (METHODS
  * M.5, M.12).
  *
- * For each layer, the model up to it runs over calibration images with the layer's own activation
- * taken off and its output left in floats; the reference network gave the same moments in one pass.
- * Images are decoded once and held (an option bounds how many). */
+ * The reference network gives the wanted moments of each layer, before its activation, in one pass.
+ * Then each layer runs with its activation taken off and its output left in floats, from a cut just
+ * before it (compress/stage.h). Images are decoded once and held (an option bounds how many). */
 #ifndef FB_COMPRESS_CORRECT_H
 #define FB_COMPRESS_CORRECT_H
 

@@ -53,8 +53,9 @@ static fb_status gather_stats(work *w)
         return FB_OK;
     fb_samples samples;
     FB_TRY(fb_samples_open(m, w->job->data, 0, &samples));
+    fb_source source = fb_samples_source(&samples);
     fb_watch_options o = fb_job_watch(w->job, "calibrate");
-    fb_status status = fb_watch_stats(m, &samples, w->tensors, n, &o, w->stats);
+    fb_status status = fb_watch_stats(m, &source, w->tensors, n, &o, w->stats);
     fb_samples_close(&samples);
     return status;
 }

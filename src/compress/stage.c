@@ -1,0 +1,269 @@
+/* Pieces of a model between a cut and a node. */
+#include "compress/stage.h"
+
+#include "base/size.h"
+#include "base/status.h"
+
+#include <string.h>
+
+static const size_t most_bytes = (size_t)256 << 20;
+
+fb_act *fb_node_act(fb_node *n)
+{
+    return n->op == FB_OP_DENSE ? &n->attr.dense.act : &n->attr.conv.act;
+}
+
+static fb_status no_memory(void)
+{
+    return fb_fail(FB_E_MEMORY, "no memory to run the network in pieces");
+}
+
+/* --- cuts ------------------------------------------------------------------------------------ */
+
+static fb_status cut_init(fb_cut *c, uint32_t node, uint32_t n)
+{
+    *c = (fb_cut){.node = node, .n = n};
+    c->tensors = fb_calloc(n, sizeof *c->tensors);
+    c->bytes = fb_calloc(n, sizeof *c->bytes);
+    c->data = fb_calloc(n, sizeof *c->data);
+    return c->tensors && c->bytes && c->data ? FB_OK : no_memory();
+}
+
+static void cut_free(fb_cut *c)
+{
+    for (uint32_t k = 0; c->data && k < c->n; k++)
+        fb_free(c->data[k]);
+    fb_free(c->tensors);
+    fb_free(c->bytes);
+    fb_free(c->data);
+    *c = (fb_cut){0};
+}
+
+void fb_stage_free(fb_stage *stage)
+{
+    cut_free(&stage->cut);
+}
+
+static void rewind_cut(void *user)
+{
+    ((fb_stage *)user)->at = 0;
+}
+
+static fb_status fill_from_cut(void *user, fb_run *run, uint32_t *got)
+{
+    fb_stage *s = user;
+    *got = s->at < s->runs;
+    for (uint32_t k = 0; *got && k < s->cut.n; k++) {
+        size_t bytes;
+        void *input = fb_run_input(run, k, &bytes);
+        FB_ENSURE(input && bytes == s->cut.bytes[k]);
+        memcpy(input, s->cut.data[k] + s->at * bytes, bytes);
+    }
+    s->at += *got;
+    return FB_OK;
+}
+
+static fb_source source_of(fb_stage *s)
+{
+    return s->has_cut ? (fb_source){s, s->runs, rewind_cut, fill_from_cut}
+                      : fb_samples_source(s->samples);
+}
+
+/* --- pieces ---------------------------------------------------------------------------------- */
+
+/* The nodes from the cut to `last`, with the cut's tensors as inputs, in their order. */
+static fb_status make_piece(const fb_stage *s, uint32_t last, const int32_t *outputs,
+                            uint32_t n_outputs, bool bare, fb_model **out)
+{
+    fb_model *m;
+    *out = NULL;
+    FB_TRY(fb_model_clone(s->model, false, &m));
+    fb_status status;
+    if (bare) {
+        fb_node *n = &m->nodes[last];
+        fb_node_act(n)->clamp = 0;
+        m->tensors[n->out[0]].enc = (fb_encoding){.kind = FB_ENC_PLAIN, .axis = -1};
+    }
+    m->n_nodes = last + 1;
+    if (s->has_cut) {
+        m->n_nodes -= s->cut.node;
+        memmove(m->nodes, m->nodes + s->cut.node, m->n_nodes * sizeof *m->nodes);
+        FB_GO(fb_model_set_io(m, s->cut.tensors, s->cut.n, outputs, n_outputs));
+    } else {
+        FB_GO(fb_model_set_io(m, m->inputs, m->n_inputs, outputs, n_outputs));
+    }
+    FB_GO(fb_model_compact(m));
+    *out = m;
+    return FB_OK;
+fail:
+    fb_model_close(&m);
+    return status;
+}
+
+fb_status fb_stage_measure(fb_stage *s, uint32_t node, fb_moments *seen)
+{
+    fb_model *piece;
+    FB_TRY(make_piece(s, node, &s->model->nodes[node].out[0], 1, true, &piece));
+    fb_source source = source_of(s);
+    fb_status status = fb_watch_moments(piece, &source, &piece->outputs[0], 1, &s->options, seen);
+    fb_model_close(&piece);
+    return status;
+}
+
+/* --- moving on ------------------------------------------------------------------------------- */
+
+/* Marks, for each tensor alive behind `node`: 1 it is in the cut already, 2 a node writes it as its
+ * first output, 3 anything else. */
+static void find_live(const fb_stage *s, uint32_t node, uint8_t *live)
+{
+    const fb_model *m = s->model;
+    memset(live, 0, m->n_tensors);
+    for (size_t i = (size_t)node + 1; i < m->n_nodes; i++) {
+        for (uint32_t k = 0; k < m->nodes[i].n_in; k++) {
+            if (m->nodes[i].in[k] >= 0 && !m->tensors[m->nodes[i].in[k]].is_const)
+                live[m->nodes[i].in[k]] = 3;
+        }
+    }
+    for (size_t i = (size_t)node + 1; i < m->n_nodes; i++) {
+        for (uint32_t k = 0; k < m->nodes[i].n_out; k++) {
+            if (m->nodes[i].out[k] >= 0)
+                live[m->nodes[i].out[k]] = 0;
+        }
+    }
+    for (size_t i = s->has_cut ? s->cut.node : 0; i <= node; i++) {
+        int32_t t = m->nodes[i].out[0];
+        if (t >= 0 && live[t])
+            live[t] = 2;
+    }
+    for (uint32_t k = 0; s->has_cut && k < s->cut.n; k++) {
+        if (live[s->cut.tensors[k]])
+            live[s->cut.tensors[k]] = 1;
+    }
+}
+
+typedef struct capture {
+    fb_cut *cut;
+    uint32_t *slot;  /* [watched] place in the cut */
+    uint64_t *count; /* [watched] runs so far */
+    uint64_t runs;   /* room */
+} capture;
+
+/* The first run tells the sizes; all memory is taken then. */
+static fb_status store(void *user, uint32_t k, const fb_view *view)
+{
+    capture *c = user;
+    uint32_t at = c->slot[k];
+    size_t bytes = view->n_elems * fb_dtype_bytes(view->dtype), all;
+    if (c->count[k] == 0) {
+        c->cut->bytes[at] = bytes;
+        c->cut->data[at] = fb_size_mul(bytes, (size_t)c->runs, &all) ? fb_alloc(all) : NULL;
+        if (!c->cut->data[at])
+            return no_memory();
+    }
+    FB_ENSURE(c->count[k] < c->runs);
+    memcpy(c->cut->data[at] + c->count[k]++ * bytes, view->data, bytes);
+    return FB_OK;
+}
+
+/* Bytes of all live tensors for one image; stored activations are bytes or floats. */
+static bool fits(const fb_stage *s, const uint8_t *live)
+{
+    size_t total = 0;
+    for (size_t t = 0; t < s->model->n_tensors; t++) {
+        const fb_tensor *x = &s->model->tensors[t];
+        int64_t n;
+        size_t bytes;
+        if (live[t] == 3)
+            return false;
+        if (!live[t])
+            continue;
+        size_t each = x->enc.kind != FB_ENC_AFFINE ? fb_dtype_bytes(x->dtype)
+                      : x->enc.bits > 8            ? 2
+                                                   : 1;
+        if (!fb_tensor_elems(x, 1, &n) || !fb_size_mul((size_t)n, each, &bytes) ||
+            !fb_size_mul(bytes, (size_t)s->samples->count, &bytes) ||
+            !fb_size_add(total, bytes, &total))
+            return false;
+    }
+    return total <= most_bytes;
+}
+
+/* Runs the piece for the tensors that are not in the cut yet, into `next`. */
+static fb_status run_fresh(fb_stage *s, uint32_t node, const uint8_t *live, fb_cut *next)
+{
+    fb_model *piece = NULL;
+    capture c = {.cut = next, .runs = s->has_cut ? s->runs : s->samples->count};
+    int32_t *fresh = fb_calloc(next->n, sizeof *fresh);
+    uint32_t n = 0;
+    fb_status status = FB_OK;
+    c.slot = fb_calloc(next->n, sizeof *c.slot);
+    c.count = fb_calloc(next->n, sizeof *c.count);
+    if (!fresh || !c.slot || !c.count) {
+        status = no_memory();
+        goto fail;
+    }
+    for (uint32_t k = 0; k < next->n; k++) {
+        if (live[next->tensors[k]] == 2) {
+            c.slot[n] = k;
+            fresh[n++] = next->tensors[k];
+        }
+    }
+    if (n > 0) {
+        FB_GO(make_piece(s, node, fresh, n, false, &piece));
+        fb_source source = source_of(s);
+        FB_GO(fb_watch(piece, &source, piece->outputs, n, &s->options, store, &c));
+        s->runs = c.count[0];
+    }
+fail:
+    fb_model_close(&piece);
+    fb_free(fresh);
+    fb_free(c.slot);
+    fb_free(c.count);
+    return status;
+}
+
+/* What stays alive moves from the old cut to the new one. */
+static void take_over(fb_cut *from, fb_cut *to)
+{
+    for (uint32_t k = 0; k < to->n; k++) {
+        for (uint32_t i = 0; i < from->n && !to->data[k]; i++) {
+            if (from->tensors[i] != to->tensors[k])
+                continue;
+            to->bytes[k] = from->bytes[i];
+            to->data[k] = from->data[i];
+            from->data[i] = NULL;
+        }
+    }
+}
+
+fb_status fb_stage_advance(fb_stage *s, uint32_t node)
+{
+    const fb_model *m = s->model;
+    fb_cut next = {0};
+    uint32_t n = 0;
+    uint8_t *live = fb_calloc(m->n_tensors, 1);
+    if (!live)
+        return no_memory();
+    fb_status status = FB_OK;
+    find_live(s, node, live);
+    for (size_t t = 0; t < m->n_tensors; t++)
+        n += live[t] != 0;
+    if (n == 0 || !fits(s, live))
+        goto fail;
+    FB_GO(cut_init(&next, node + 1, n));
+    n = 0;
+    for (size_t t = 0; t < m->n_tensors; t++) {
+        if (live[t])
+            next.tensors[n++] = (int32_t)t;
+    }
+    FB_GO(run_fresh(s, node, live, &next));
+    take_over(&s->cut, &next);
+    cut_free(&s->cut);
+    s->cut = next;
+    s->has_cut = true;
+    next = (fb_cut){0};
+fail:
+    cut_free(&next);
+    fb_free(live);
+    return status;
+}

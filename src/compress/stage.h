@@ -1,0 +1,41 @@
+/* A model run in pieces, front to back, while later pieces are still being changed: the tensors
+ * that are alive at a cut, for all calibration images. Running the next piece from there, a pass
+ * over all layers costs two runs of the network, not one for each layer. */
+#ifndef FB_COMPRESS_STAGE_H
+#define FB_COMPRESS_STAGE_H
+
+#include "compress/method.h"
+
+/* Tensors of one cut. Their bytes as they lie in a run: codes stay codes. */
+typedef struct fb_cut {
+    uint32_t node; /* nodes before it have run */
+    uint32_t n;
+    int32_t *tensors; /* [n] model tensor indices */
+    size_t *bytes;    /* [n] of one run */
+    uint8_t **data;   /* [n][runs * bytes] */
+} fb_cut;
+
+typedef struct fb_stage {
+    const fb_model *model; /* may change from fb_stage_... call to call, but not before the cut */
+    fb_watch_options options;
+    fb_samples *samples; /* what the model's input gets */
+    uint64_t runs;       /* known after the first cut */
+    uint64_t at;         /* next run to feed */
+    bool has_cut;        /* else pieces start at the model's input */
+    fb_cut cut;
+} fb_stage;
+
+/* Moments of node's first output, which is left in floats and without the activation that was fused
+ * into the node. `seen` is initialised with its channels. */
+fb_status fb_stage_measure(fb_stage *stage, uint32_t node, fb_moments *seen);
+
+/* Moves the cut behind `node`, unless what is alive there would take more than 256 MiB: then it
+ * stays, and the next piece is longer. */
+fb_status fb_stage_advance(fb_stage *stage, uint32_t node);
+
+void fb_stage_free(fb_stage *stage);
+
+/* The activation fused into a conv, transposed conv or dense node. */
+fb_act *fb_node_act(fb_node *n);
+
+#endif
