@@ -46,8 +46,8 @@ typedef struct fb_prep {
     fb_channel_order order;
 } fb_prep;
 
-/* Opens a .fewbit file (memory-mapped; weights are read where they lie). The file must not change
- * while the model is open. On failure *out is NULL. */
+/* Opens a .fewbit file (memory-mapped; large weights that are not entropy-coded are read where they
+ * lie). The file must not change while the model is open. On failure *out is NULL. */
 FB_API fb_status fb_model_open(const char *path, fb_model **out);
 
 /* The same from memory: `data` is borrowed and must outlive the model, 64-byte aligned. */
@@ -85,7 +85,7 @@ typedef struct fb_tensor_info {
     bool source_nchw;          /* an input that the source file held channels first */
     const char *encoding;      /* "f32", "affine8u", "affine4 per-channel", ...; valid until the
                                   next call on this thread */
-    uint64_t stored_bytes;     /* of a constant: payload plus its scales, as in the file */
+    uint64_t stored_bytes;     /* of a constant: payload plus its scales, before the file's coding */
 } fb_tensor_info;
 
 typedef struct fb_layer_info {
