@@ -8,8 +8,24 @@
 
 typedef struct fuser {
     fb_imp *im;
-    uint32_t *uses;
+    uint32_t *uses; /* [n_uses], by value */
+    size_t n_uses;
 } fuser;
+
+/* Values made meanwhile have one reader, the layer they were made for. */
+static fb_status widen_uses(fuser *f)
+{
+    uint32_t *wide = fb_calloc(f->im->n_values + 64, sizeof *wide);
+    size_t n = f->im->n_values + 64;
+    if (!wide)
+        return fb_imp_no_memory();
+    for (size_t i = 0; i < n; i++)
+        wide[i] = i < f->n_uses ? f->uses[i] : 1;
+    fb_free(f->uses);
+    f->uses = wide;
+    f->n_uses = n;
+    return FB_OK;
+}
 
 /* The live node that makes v, if nobody but one reader needs v. */
 static fb_node *only_producer(const fuser *f, int32_t v)
@@ -49,22 +65,35 @@ static bool channel_at(const fuser *f, int32_t v, int64_t channels, const float 
     return n == 1 || (n == channels && s->rank > 0 && s->dims[s->rank - 1] == channels);
 }
 
-/* Copies of weight and bias with y' = y * scale + shift, for conv and dense: axis 0 is the output.
- */
+/* weight * scale in a new constant; the old payload goes when nobody else reads it. */
+static fb_status scale_weight(fuser *f, int32_t old, int64_t oc, const float *scale, bool one,
+                              int32_t *w)
+{
+    fb_imp *im = f->im;
+    fb_imp_value *from = fb_imp_at(im, old);
+    int64_t elems;
+    if (!fb_imp_elems(&from->shape, &elems))
+        return fb_imp_no_memory();
+    FB_TRY(fb_imp_add_const(im, from->name, FB_F32, from->shape.rank, from->shape.dims, w));
+    const float *src = fb_imp_data(im, old);
+    float *dst = fb_imp_data(im, *w);
+    for (int64_t o = 0, i = 0; o < oc; o++) {
+        for (int64_t k = 0; k < elems / oc; k++, i++)
+            dst[i] = src[i] * scale[one ? 0 : o];
+    }
+    if (f->uses[old] == 1)
+        fb_imp_buf_drop(&from->buf);
+    return FB_OK;
+}
+
+/* Weight and bias with y' = y * scale + shift, for conv and dense: axis 0 is the output. */
 static fb_status scale_layer(fuser *f, fb_node *n, int64_t oc, const float *scale, bool one_scale,
                              const float *shift, bool one_shift)
 {
     fb_imp *im = f->im;
-    int32_t w, b;
-    const fb_imp_value *old = fb_imp_at(im, n->in[1]);
-    int64_t elems;
-    if (!fb_imp_elems(&old->shape, &elems))
-        return fb_imp_no_memory();
-    FB_TRY(fb_imp_add_const(im, old->name, FB_F32, old->shape.rank, old->shape.dims, &w));
-    const float *src = fb_imp_data(im, n->in[1]);
-    float *dst = fb_imp_data(im, w);
-    for (int64_t i = 0; i < elems; i++)
-        dst[i] = scale ? src[i] * scale[one_scale ? 0 : i / (elems / oc)] : src[i];
+    int32_t w = n->in[1], b;
+    if (scale)
+        FB_TRY(scale_weight(f, w, oc, scale, one_scale, &w));
     bool had = n->n_in > 2 && n->in[2] >= 0;
     const char *name = had ? fb_imp_at(im, n->in[2])->name : "";
     FB_TRY(fb_imp_add_const(im, name, FB_F32, 1, &oc, &b));
@@ -85,7 +114,7 @@ static fb_status scale_layer(fuser *f, fb_node *n, int64_t oc, const float *scal
     in[2] = b;
     n->in = in;
     n->n_in = 3;
-    return FB_OK;
+    return widen_uses(f);
 }
 
 static bool can_scale(const fuser *f, const fb_node *n, int64_t *oc)
@@ -202,7 +231,9 @@ static bool is_shifted_relu6(const fuser *f, int32_t v, int32_t x)
         act = n->attr.binary.act;
     }
     return n && n->op == FB_OP_BINARY && n->attr.binary.kind == FB_BINARY_ADD && act.clamp &&
-           act.lo == 0 && act.hi == 6 && n->in[0] == x && scalar_is(f, n->in[1], 3);
+           act.lo == 0 && act.hi == 6 &&
+           ((n->in[0] == x && scalar_is(f, n->in[1], 3)) ||
+            (n->in[1] == x && scalar_is(f, n->in[0], 3)));
 }
 
 static bool is_hard_sigmoid(const fuser *f, int32_t v, int32_t x)
@@ -252,11 +283,75 @@ static fb_status fuse_hard_swish(fuser *f, size_t i)
     return FB_OK;
 }
 
+/* ---- moves that undo each other ----------------------------------------------------------------
+ */
+
+static fb_node *producer(const fuser *f, int32_t v)
+{
+    int32_t p = v >= 0 ? fb_imp_at(f->im, v)->producer : -1;
+    return p >= 0 && !f->im->nodes[p].dead ? &f->im->nodes[p].n : NULL;
+}
+
+/* f32 -> f16 -> f32: the detour of a model in half floats, which is computed in f32 here. */
+static bool is_detour(const fuser *f, const fb_node *first, const fb_node *second)
+{
+    fb_dtype a = fb_imp_shape(f->im, first->in[0])->dtype;
+    fb_dtype b = fb_imp_shape(f->im, second->in[0])->dtype;
+    return a == FB_F32 && (b == FB_F16 || b == FB_BF16) &&
+           fb_imp_shape(f->im, second->out[0])->dtype == FB_F32;
+}
+
+/* n reads what the layer before it reads. */
+static void skip_producer(fuser *f, fb_node *n)
+{
+    int32_t p = fb_imp_at(f->im, n->in[0])->producer;
+    int32_t from = f->im->nodes[p].n.in[0];
+    f->uses[from]++;
+    if (--f->uses[n->in[0]] == 0) {
+        f->im->nodes[p].dead = true;
+        f->uses[from]--;
+    }
+    n->in[0] = from;
+}
+
+/* A reshape reads what the reshapes before it read; a cast back to f32 is left out of its readers'
+ * way. */
+static fb_status tidy(fuser *f)
+{
+    fb_imp *im = f->im;
+    int32_t *same = fb_calloc(im->n_values + 1, sizeof *same);
+    if (!same)
+        return fb_imp_no_memory();
+    for (size_t i = 0; i < im->n_values; i++)
+        same[i] = (int32_t)i;
+    for (size_t i = 0; i < im->n_nodes; i++) {
+        fb_node *n = &im->nodes[i].n;
+        for (uint32_t k = 0; k < n->n_in; k++) {
+            if (n->in[k] >= 0 && same[n->in[k]] != n->in[k]) {
+                f->uses[n->in[k]]--;
+                n->in[k] = same[n->in[k]];
+                f->uses[n->in[k]]++;
+            }
+        }
+        const fb_node *first = n->n_in ? producer(f, n->in[0]) : NULL;
+        if (im->nodes[i].dead || !first || first->op != n->op)
+            continue;
+        if (n->op == FB_OP_CAST && is_detour(f, first, n))
+            same[n->out[0]] = first->in[0];
+        else if (n->op == FB_OP_RESHAPE)
+            skip_producer(f, n);
+    }
+    fb_free(same);
+    return FB_OK;
+}
+
 fb_status fb_imp_fuse(fb_imp *im)
 {
     fuser f = {.im = im};
     fb_status status = FB_OK;
     FB_TRY(fb_imp_live(im, &f.uses));
+    f.n_uses = im->n_values;
+    FB_GO(tidy(&f));
     for (size_t i = 0; i < im->n_nodes; i++) {
         const fb_imp_node *n = &im->nodes[i];
         bool done = false;

@@ -8,6 +8,7 @@
 typedef struct fuser {
     fb_imp *im;
     uint32_t *uses;
+    int32_t *reader;
 } fuser;
 
 static fb_node *producer(const fuser *f, int32_t v)
@@ -33,40 +34,50 @@ static bool same_encoding(const fb_encoding *a, const fb_encoding *b)
     return true;
 }
 
-static void replace_reads(fuser *f, int32_t from, int32_t to)
+/* Encoded -> integers -> the same encoding again: one value. */
+static fb_status cancel_pairs(fuser *f)
 {
+    fb_imp *im = f->im;
+    int32_t *same = fb_calloc(im->n_values + 1, sizeof *same);
+    if (!same)
+        return fb_imp_no_memory();
+    for (size_t i = 0; i < im->n_values; i++)
+        same[i] = (int32_t)i;
+    for (size_t i = 0; i < im->n_nodes; i++) {
+        fb_node *n = &im->nodes[i].n;
+        if (im->nodes[i].dead)
+            continue;
+        for (uint32_t k = 0; k < n->n_in; k++)
+            n->in[k] = n->in[k] >= 0 ? same[n->in[k]] : -1;
+        const fb_node *first = n->op == FB_OP_REINTERPRET ? producer(f, n->in[0]) : NULL;
+        if (first && first->op == FB_OP_REINTERPRET && encoded(f, n->out[0]) &&
+            same_encoding(&fb_imp_at(im, first->in[0])->enc, &fb_imp_at(im, n->out[0])->enc))
+            same[n->out[0]] = first->in[0];
+    }
+    fb_free(same);
+    return FB_OK;
+}
+
+/* reader[v]: the last live node that reads v, or -1. */
+static void find_readers(fuser *f)
+{
+    for (size_t i = 0; i < f->im->n_values; i++)
+        f->reader[i] = -1;
     for (size_t i = 0; i < f->im->n_nodes; i++) {
-        fb_node *n = &f->im->nodes[i].n;
+        const fb_node *n = &f->im->nodes[i].n;
         for (uint32_t k = 0; k < n->n_in && !f->im->nodes[i].dead; k++) {
-            if (n->in[k] == from)
-                n->in[k] = to;
+            if (n->in[k] >= 0)
+                f->reader[n->in[k]] = (int32_t)i;
         }
     }
-    f->uses[to] += f->uses[from];
-    f->uses[from] = 0;
 }
 
-/* Encoded -> integers -> the same encoding again: one value. */
-static void cancel_pairs(fuser *f)
-{
-    for (size_t i = 0; i < f->im->n_nodes; i++) {
-        const fb_node *second = &f->im->nodes[i].n;
-        if (f->im->nodes[i].dead || second->op != FB_OP_REINTERPRET || !encoded(f, second->out[0]))
-            continue;
-        const fb_node *first = producer(f, second->in[0]);
-        if (!first || first->op != FB_OP_REINTERPRET ||
-            !same_encoding(&fb_imp_at(f->im, first->in[0])->enc,
-                           &fb_imp_at(f->im, second->out[0])->enc))
-            continue;
-        f->uses[second->in[0]]--;
-        replace_reads(f, second->out[0], first->in[0]);
-        f->im->nodes[i].dead = true;
-    }
-}
-
-/* The encoded value that a decoder turned into the float v, or -1. */
+/* The encoded value that a decoder turned into the float v, or v where it is an encoded constant;
+ * -1 when it is neither. */
 static int32_t decoded_from(const fuser *f, int32_t v)
 {
+    if (fb_imp_is_const(f->im, v))
+        return encoded(f, v) && fb_imp_at(f->im, v)->enc.n_scales == 1 ? v : -1;
     const fb_node *n = producer(f, v);
     return n && n->op == FB_OP_CONVERT && encoded(f, n->in[0]) && !encoded(f, v) ? n->in[0] : -1;
 }
@@ -74,14 +85,10 @@ static int32_t decoded_from(const fuser *f, int32_t v)
 /* The only reader of v, if it is an encoder and v is no output. */
 static int32_t encoder_of(const fuser *f, int32_t v)
 {
-    if (f->uses[v] != 1)
-        return -1;
-    for (size_t i = 0; i < f->im->n_nodes; i++) {
-        const fb_node *n = &f->im->nodes[i].n;
-        if (!f->im->nodes[i].dead && n->op == FB_OP_CONVERT && n->in[0] == v)
-            return encoded(f, n->out[0]) && !encoded(f, v) ? (int32_t)i : -1;
-    }
-    return -1;
+    int32_t r = f->uses[v] == 1 ? f->reader[v] : -1;
+    const fb_node *n = r >= 0 ? &f->im->nodes[r].n : NULL;
+    bool encodes = n && n->op == FB_OP_CONVERT && encoded(f, n->out[0]) && !encoded(f, v);
+    return encodes ? r : -1;
 }
 
 /* Which inputs of a layer are activations: all of them, or the first where the others are
@@ -128,7 +135,7 @@ static void fuse_layer(fuser *f, size_t i)
     if (layer && !(fb_imp_is_const(im, n->in[1]) && encoded(f, n->in[1])))
         return;
     int32_t out = encoder_of(f, n->out[0]);
-    if (out < 0 && n->op != FB_OP_DENSE)
+    if (out < 0 && !layer) /* layers may leave codes for floats */
         return;
     for (uint32_t k = 0; k < n_data; k++) {
         int32_t code = decoded_from(f, n->in[k]);
@@ -147,17 +154,29 @@ static void fuse_layer(fuser *f, size_t i)
 fb_status fb_imp_fuse_quant(fb_imp *im)
 {
     fuser f = {.im = im};
+    fb_status status = FB_OK;
     bool any = false;
     for (size_t i = 0; i < im->n_nodes && !any; i++)
         any = im->nodes[i].n.op == FB_OP_CONVERT;
     if (!any)
         return FB_OK;
-    FB_TRY(fb_imp_live(im, &f.uses));
-    cancel_pairs(&f);
+    FB_GO(fb_imp_live(im, &f.uses));
+    FB_GO(cancel_pairs(&f));
+    fb_free(f.uses);
+    f.uses = NULL;
+    FB_GO(fb_imp_live(im, &f.uses));
+    f.reader = fb_calloc(im->n_values + 1, sizeof *f.reader);
+    if (!f.reader) {
+        status = fb_imp_no_memory();
+        goto fail;
+    }
+    find_readers(&f);
     for (size_t i = 0; i < im->n_nodes; i++) {
         if (!im->nodes[i].dead)
             fuse_layer(&f, i);
     }
+fail:
     fb_free(f.uses);
-    return FB_OK;
+    fb_free(f.reader);
+    return status;
 }
