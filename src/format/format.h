@@ -91,8 +91,8 @@ fb_status fb_format_read(const void *data, size_t bytes, unsigned flags, fb_mode
                          bool *in_place);
 
 /* Where payloads lie within DATA, in tensor order, each at the next multiple of 64; and the sum of
- * those in SMAL. coded[n_tensors]: 1 = in CODE. offset[n_tensors] may be NULL. FB_E_LIMIT when a sum
- * does not fit; data_bytes of all constants must be set. */
+ * those in SMAL. coded[n_tensors]: 1 = in CODE. offset[n_tensors] may be NULL. FB_E_LIMIT when a
+ * sum does not fit; data_bytes of all constants must be set. */
 fb_status fb_format_layout(const fb_model *m, const uint8_t *coded, uint64_t *offset,
                            uint64_t *data_bytes, uint64_t *small_bytes);
 /* Bytes of one element of a small payload, for the coder; 1 for packed ones. */
@@ -108,8 +108,8 @@ fb_status fb_get_names(fb_in *in, fb_model *m);
 void fb_put_encodings(fb_out *out, const fb_model *m);
 /* Also sets data_bytes of all constants, whose sum must not exceed payload_bytes. */
 fb_status fb_get_encodings(fb_in *in, fb_model *m, uint64_t payload_bytes);
-/* True when the scales lie along an axis and on the grid, within 16 octaves: then ENCP has them, in a
- * byte each, from place *least on. Else they are in FIXD. */
+/* True when the scales lie along an axis and on the grid, within 16 octaves: then ENCP has them, in
+ * a byte each, from place *least on. Else they are in FIXD. */
 bool fb_format_on_grid(const fb_encoding *e, int32_t *least);
 void fb_put_fixed(fb_out *out, const fb_model *m, const uint8_t *coded);
 fb_status fb_get_fixed(fb_in *in, fb_model *m, const uint8_t *coded);
