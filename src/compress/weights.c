@@ -29,8 +29,9 @@ int32_t fb_weight_code(const fb_weight_rule *rule, float w, float scale, int32_t
 
 /* --- scales ---------------------------------------------------------------------------------- */
 
-/* 0 for a block without weights. Scales that a file stores by the dozen lie on a grid (numeric/grid.h),
- * or are powers of two: the next one up for a given range, so that nothing is clipped. */
+/* 0 for a block without weights. Scales that a file stores by the dozen lie on a grid
+ * (numeric/grid.h), or are powers of two: the next one up for a given range, so that nothing is
+ * clipped. */
 static float tidy(const fb_weight_rule *rule, float scale)
 {
     const float least = 0x1p-60f; /* products with activation scales must stay normal floats */
@@ -80,7 +81,8 @@ static double error_of(const fb_weight_rule *rule, const float *w, size_t n, cho
     return total * (double)c.scale * (double)c.scale;
 }
 
-/* Shrinks the range by a step of the grid (4.4%) a time, down to a fifth; powers of two by halves. */
+/* Shrinks the range by a step of the grid (4.4%) a time, down to a fifth; powers of two by halves.
+ */
 static choice least_error(const fb_weight_rule *rule, const float *w, size_t n, float lo, float hi)
 {
     choice best = cover(rule, lo, hi);
@@ -123,6 +125,42 @@ static void scale_empty_blocks(fb_weight_codes *c)
     }
 }
 
+static float largest(const float *w, size_t n)
+{
+    float most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = fabsf(w[i]) > most ? fabsf(w[i]) : most;
+    return most;
+}
+
+/* Weights that were integers once (of a network that was quantised before) are integers again in
+ * units of their largest value's scale, be it on the grid or not. Where that leaves next to no
+ * error, the tensor takes those scales: four bytes each in a file, and no second rounding. */
+static void restore_scales(fb_weight_codes *c)
+{
+    const fb_weight_rule *rule = c->rule;
+    double chosen = 0, own = 0;
+    if (rule->pow2 || !rule->per_channel || has_zero(rule))
+        return;
+    for (int store = 0; store < 2; store++) {
+        for (size_t b = 0; b < c->n_blocks; b++) {
+            const float *w = block_start(c, b);
+            size_t n = block_length(c, b);
+            float scale = largest(w, n) / (float)limits_of(rule).hi;
+            if (!(scale > 0x1p-60f))
+                continue;
+            if (store) {
+                c->scale[b] = scale;
+                continue;
+            }
+            chosen += error_of(rule, w, n, (choice){c->scale[b], 0});
+            own += error_of(rule, w, n, (choice){scale, 0});
+        }
+        if (own > chosen / 16)
+            return;
+    }
+}
+
 static void choose_scales(fb_weight_codes *c)
 {
     for (size_t b = 0; b < c->n_blocks; b++) {
@@ -139,6 +177,7 @@ static void choose_scales(fb_weight_codes *c)
         if (c->zero)
             c->zero[b] = best.zero;
     }
+    restore_scales(c);
     scale_empty_blocks(c);
 }
 
