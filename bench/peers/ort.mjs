@@ -6,7 +6,7 @@
 // `time` fills the inputs with fixed noise and prints one JSON line: median and minimum
 // milliseconds. `run` reads each input of the model, in order, as raw little-endian elements from
 // the given files, and writes DIR/<number>-<name>.raw for each output, with one JSON line about all
-// of them. Symbolic dims count as 1.
+// of them. A symbolic first dim is what the file's length says, other symbolic dims count as 1.
 //
 // Integer networks run exactly (session.x64quantprecision=1) unless --default is given: the default
 // kernels saturate 16-bit sums on CPUs with AVX2 but without VNNI.
@@ -47,11 +47,15 @@ const arrays = {
 
 function feed(meta, file) {
   const dims = meta.shape.map((d) => (typeof d === "number" && d > 0 ? d : 1));
-  const n = dims.reduce((a, b) => a * b, 1);
   const Type = arrays[meta.type];
+  let n = dims.reduce((a, b) => a * b, 1);
   let data;
   if (file) {
     const bytes = readFileSync(file);
+    if (dims.length && typeof meta.shape[0] !== "number") {
+      dims[0] = Math.max(1, Math.floor(bytes.length / (n * Type.BYTES_PER_ELEMENT)));
+      n *= dims[0];
+    }
     data = new Type(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
     if (data.length !== n) throw new Error(`${file}: ${data.length} elements, ${n} wanted`);
   } else {

@@ -1,5 +1,7 @@
 #include "export/graph.h"
 
+#include "numeric/requant.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -157,10 +159,10 @@ fbx_form fbx_form_of(const fbx_graph *g, int32_t tensor)
     return t->name[FBX_NCHW] && !t->name[FBX_PLAIN] ? FBX_NCHW : FBX_PLAIN;
 }
 
-static const char *stem_of(const fbx_graph *g, int32_t tensor)
+const char *fbx_stem(const fbx_graph *g, int32_t tensor)
 {
-    const char *name = g->m->tensors[tensor].name;
-    return *name ? name : "t";
+    const char *name = g->m->tensors[tensor].name, *maker = g->tensors[tensor].maker;
+    return *name ? name : maker && *maker ? maker : "t";
 }
 
 /* A constant as floats (or its own integers), in either form. */
@@ -180,7 +182,7 @@ static const char *constant(fbx_graph *g, int32_t tensor, fbx_form form)
         dtype = FB_F32;
     }
     if (form == FBX_PLAIN)
-        return fbx_init(g, stem_of(g, tensor), dtype, t->rank, t->dims, data);
+        return fbx_init(g, fbx_stem(g, tensor), dtype, t->rank, t->dims, data);
     int64_t d[4] = {1, 1, 1, 1}; /* as [n][h][w][c] */
     for (int32_t i = 0; i < t->rank; i++)
         d[4 - t->rank + i] = t->dims[i];
@@ -194,7 +196,7 @@ static const char *constant(fbx_graph *g, int32_t tensor, fbx_form form)
         }
     }
     int64_t dims[4] = {d[0], d[3], d[1], d[2]};
-    return fbx_init(g, stem_of(g, tensor), dtype, 4, dims, moved);
+    return fbx_init(g, fbx_stem(g, tensor), dtype, 4, dims, moved);
 }
 
 const char *fbx_get(fbx_graph *g, int32_t tensor, fbx_form form)
@@ -211,7 +213,7 @@ const char *fbx_get(fbx_graph *g, int32_t tensor, fbx_form form)
     if (!from)
         fbx_stop(g, fb_fail(FB_E_INTERNAL, "internal error: tensor '%s' is read before it is made",
                             g->m->tensors[tensor].name));
-    char *to = fbx_unique(g, stem_of(g, tensor));
+    char *to = fbx_unique(g, fbx_stem(g, tensor));
     Onnx__NodeProto *node = fbx_node(g, "Transpose", "transpose", 1, &from, to);
     fbx_ints(g, node, "perm", 4, form == FBX_NCHW ? to_nchw : to_plain);
     /* Behind its own Q and DQ, so that engines which work on codes can move codes. */
@@ -240,28 +242,11 @@ static void quant_params(fbx_graph *g, int32_t like, const char **scale, const c
     }
 }
 
-/* Fewer than 8 bits travel as 8: a Clip before the quantiser keeps the range. */
-static const char *clip_to_bits(fbx_graph *g, int32_t like, const char *name)
+static const char *q_and_dq(fbx_graph *g, int32_t like, const char *name, const char **codes)
 {
-    const fb_encoding *e = &g->m->tensors[like].enc;
-    if (e->bits == 8)
-        return name;
-    int32_t lo = e->is_signed ? -(1 << (e->bits - 1)) : 0;
-    int32_t hi = lo + (1 << e->bits) - 1, z = e->zero ? e->zero[0] : 0;
-    const char *in[3] = {name, fbx_init_f32(g, "min", (float)(lo - z) * e->scale[0]),
-                         fbx_init_f32(g, "max", (float)(hi - z) * e->scale[0])};
-    char *out = fbx_unique(g, stem_of(g, like));
-    fbx_node(g, "Clip", "clip", 3, in, out);
-    return out;
-}
-
-const char *fbx_requantise(fbx_graph *g, int32_t like, const char *name, const char **codes)
-{
-    if (g->m->tensors[like].enc.kind == FB_ENC_PLAIN)
-        return name;
-    const char *in[3] = {clip_to_bits(g, like, name), NULL, NULL};
+    const char *in[3] = {name, NULL, NULL};
     quant_params(g, like, &in[1], &in[2]);
-    char *q = fbx_unique(g, stem_of(g, like)), *dq = fbx_unique(g, stem_of(g, like));
+    char *q = fbx_unique(g, fbx_stem(g, like)), *dq = fbx_unique(g, fbx_stem(g, like));
     fbx_node(g, "QuantizeLinear", "quantize", 3, in, q);
     in[0] = q;
     fbx_node(g, "DequantizeLinear", "dequantize", 3, in, dq);
@@ -269,11 +254,34 @@ const char *fbx_requantise(fbx_graph *g, int32_t like, const char *name, const c
     return dq;
 }
 
+/* Fewer than 8 bits travel as 8: a Clip behind the quantiser, and one more quantiser, keep the
+ * range. */
+static const char *clip_to_bits(fbx_graph *g, int32_t like, const char *name)
+{
+    const fb_encoding *e = &g->m->tensors[like].enc;
+    int32_t lo = fb_code_min(e->bits, e->is_signed), hi = fb_code_max(e->bits, e->is_signed);
+    int32_t z = e->zero ? e->zero[0] : 0;
+    const char *in[3] = {name, fbx_init_f32(g, "min", fb_dequantize(lo, e->scale[0], z)),
+                         fbx_init_f32(g, "max", fb_dequantize(hi, e->scale[0], z))};
+    char *out = fbx_unique(g, fbx_stem(g, like));
+    fbx_node(g, "Clip", "clip", 3, in, out);
+    return out;
+}
+
+const char *fbx_requantise(fbx_graph *g, int32_t like, const char *name, const char **codes)
+{
+    const fb_encoding *e = &g->m->tensors[like].enc;
+    if (e->kind == FB_ENC_PLAIN)
+        return name;
+    name = q_and_dq(g, like, name, codes);
+    return e->bits < 8 ? q_and_dq(g, like, clip_to_bits(g, like, name), codes) : name;
+}
+
 const char *fbx_dequantise(fbx_graph *g, int32_t like, const char *codes)
 {
     const char *in[3] = {codes, NULL, NULL};
     quant_params(g, like, &in[1], &in[2]);
-    char *dq = fbx_unique(g, stem_of(g, like));
+    char *dq = fbx_unique(g, fbx_stem(g, like));
     fbx_node(g, "DequantizeLinear", "dequantize", 3, in, dq);
     return dq;
 }

@@ -26,6 +26,7 @@ typedef enum fbx_form { FBX_PLAIN = 0, FBX_NCHW = 1 } fbx_form;
 typedef struct fbx_tensor {
     const char *name[2];  /* ONNX name of the (dequantised) values in each form, or NULL */
     const char *codes[2]; /* name of the quantised integers, or NULL */
+    const char *maker;    /* name of the layer that makes it, for tensors without one */
 } fbx_tensor;
 
 typedef struct fbx_graph {
@@ -65,6 +66,8 @@ const char *fbx_init_f32(fbx_graph *g, const char *stem, float value); /* a scal
 const char *fbx_get(fbx_graph *g, int32_t tensor, fbx_form form);
 /* NCHW if the tensor is of rank 4 and exists in that form only, else PLAIN. */
 fbx_form fbx_form_of(const fbx_graph *g, int32_t tensor);
+/* What names of the tensor start with. */
+const char *fbx_stem(const fbx_graph *g, int32_t tensor);
 /* Declares the values of a tensor: writes Q and DQ when it is encoded. */
 void fbx_set(fbx_graph *g, int32_t tensor, fbx_form form, const char *name);
 /* Q and DQ as `like` has them behind `name`; returns `name` itself when `like` is plain. */
@@ -79,6 +82,10 @@ int64_t fbx_axis(fbx_form form, int32_t axis);
  */
 const char *fbx_weight(fbx_graph *g, const fb_node *n);
 const char *fbx_bias(fbx_graph *g, const fb_node *n);
+/* A convolution of codes with float results that sees each image as one pixel (the classifier of
+ * many networks). It goes out as a Gemm: there engines keep to integers and give floats; behind a
+ * Conv without a quantiser they compute in float. */
+bool fbx_is_matrix(const fbx_graph *g, const fb_node *n);
 
 /* One model node to ONNX; stops with FB_E_UNSUPPORTED when it has no form. */
 void fbx_layer(fbx_graph *g, const fb_node *n);

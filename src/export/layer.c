@@ -1,6 +1,8 @@
 /* Layers that compute: convolutions, dense layers, elementwise functions, pools, normalisation. */
 #include "export/graph.h"
 
+#include "numeric/requant.h"
+
 #include <math.h>
 #include <stdio.h>
 
@@ -10,20 +12,41 @@ static _Noreturn void no_form(fbx_graph *g, const fb_node *n, const char *why)
                         n->name, fb_op_get(n->op)->name, why));
 }
 
-/* A node whose output is the layer's: applies the fused clamp and declares the output. */
+static const char *clamp(fbx_graph *g, const fb_node *n, const char *name, const fb_act *act)
+{
+    char *out = fbx_unique(g, n->name);
+    if (act->lo == 0 && isinf(act->hi)) {
+        fbx_node(g, "Relu", n->name, 1, &name, out);
+    } else {
+        const char *in[3] = {name, fbx_init_f32(g, "min", act->lo),
+                             isinf(act->hi) ? NULL : fbx_init_f32(g, "max", act->hi)};
+        fbx_node(g, "Clip", n->name, in[2] ? 3 : 2, in, out);
+    }
+    return out;
+}
+
+/* Whether the clamp ends where the codes end anyway, so that it never changes one. */
+static bool clamps_nothing(const fb_encoding *e, const fb_act *act)
+{
+    int32_t lo = fb_code_min(e->bits, e->is_signed), hi = fb_code_max(e->bits, e->is_signed);
+    int32_t zero = e->zero ? e->zero[0] : 0;
+    return fb_quantize(act->lo, e->scale[0], zero, lo, hi) == lo &&
+           fb_quantize(act->hi, e->scale[0], zero, lo, hi) == hi;
+}
+
+/* A node whose output is the layer's: applies the fused clamp and declares the output. On codes
+ * the clamp stands behind the quantiser (rounding is monotone, so it may): engines recognise an
+ * integer layer by a quantiser that follows at once, and some would not see through the clamp. */
 static void finish(fbx_graph *g, const fb_node *n, fbx_form form, const char *name,
                    const fb_act *act)
 {
-    if (act && act->clamp) {
-        char *out = fbx_unique(g, n->name);
-        if (act->lo == 0 && isinf(act->hi)) {
-            fbx_node(g, "Relu", n->name, 1, &name, out);
-        } else {
-            const char *in[3] = {name, fbx_init_f32(g, "min", act->lo),
-                                 isinf(act->hi) ? NULL : fbx_init_f32(g, "max", act->hi)};
-            fbx_node(g, "Clip", n->name, in[2] ? 3 : 2, in, out);
-        }
-        name = out;
+    const fb_encoding *e = &g->m->tensors[n->out[0]].enc;
+    bool codes = e->kind == FB_ENC_AFFINE;
+    if (act && act->clamp && !(codes && clamps_nothing(e, act))) {
+        const char *unused;
+        if (codes)
+            name = fbx_requantise(g, n->out[0], name, &unused);
+        name = clamp(g, n, name, act);
     }
     fbx_set(g, n->out[0], form, name);
 }
@@ -36,8 +59,32 @@ static Onnx__NodeProto *begin(fbx_graph *g, const fb_node *n, const char *op, ui
     return fbx_node(g, op, n->name, n_in, in, name);
 }
 
+/* A convolution that is one product of a matrix with each image, as a Gemm. */
+static void matrix(fbx_graph *g, const fb_node *n)
+{
+    const fb_tensor *x = &g->m->tensors[n->in[0]], *y = &g->m->tensors[n->out[0]];
+    int64_t flat[2] = {x->dims[0] < 0 ? -1 : x->dims[0], x->dims[3]};
+    int64_t image[4] = {flat[0], y->dims[3], 1, 1};
+    const char *in[3] = {fbx_get(g, n->in[0], fbx_form_of(g, n->in[0])),
+                         fbx_init_i64(g, "shape", 2, flat), NULL};
+    const char *out, *unused;
+    begin(g, n, "Reshape", 2, in, &out);
+    in[0] = fbx_requantise(g, n->in[0], out, &unused);
+    in[1] = fbx_weight(g, n);
+    in[2] = fbx_bias(g, n);
+    fbx_int(g, begin(g, n, "Gemm", in[2] ? 3 : 2, in, &out), "transB", 1);
+    in[0] = out;
+    in[1] = fbx_init_i64(g, "shape", 4, image);
+    begin(g, n, "Reshape", 2, in, &out);
+    finish(g, n, FBX_NCHW, out, &n->attr.conv.act);
+}
+
 static void conv(fbx_graph *g, const fb_node *n)
 {
+    if (fbx_is_matrix(g, n)) {
+        matrix(g, n);
+        return;
+    }
     const fb_attr_conv *a = &n->attr.conv;
     bool transposed = n->op == FB_OP_CONV_TRANSPOSE;
     const char *in[3] = {fbx_get(g, n->in[0], FBX_NCHW), fbx_weight(g, n), fbx_bias(g, n)};

@@ -90,6 +90,13 @@ static void build(fbx_graph *g, Onnx__ModelProto *model)
     model->graph = g->proto;
     g->proto->name = fbx_string(g, "fewbit");
     add_inputs(g);
+    for (size_t i = 0; i < g->m->n_nodes; i++) {
+        const fb_node *n = &g->m->nodes[i];
+        for (uint32_t k = 0; k < n->n_out; k++) {
+            if (n->out[k] >= 0)
+                g->tensors[n->out[k]].maker = n->name;
+        }
+    }
     for (size_t i = 0; i < g->m->n_nodes; i++)
         fbx_layer(g, &g->m->nodes[i]);
     add_outputs(g);

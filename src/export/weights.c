@@ -28,24 +28,37 @@ static void reorder(const fb_node *n, const int64_t d[4], size_t size, const cha
     out[3] = d[2];
 }
 
-static const char *put(fbx_graph *g, const fb_node *n, const fb_tensor *t, fb_dtype dtype,
-                       const void *data, size_t elems)
-{
-    if (n->op == FB_OP_DENSE)
-        return fbx_init(g, t->name, dtype, t->rank, t->dims, data);
-    size_t size = fb_dtype_bytes(dtype);
-    char *moved = fbx_alloc(g, elems, size);
-    int64_t dims[4];
-    reorder(n, t->dims, size, data, moved, dims);
-    return fbx_init(g, t->name, dtype, 4, dims, moved);
-}
-
 /* Quantised weights go out as 8-bit integers behind a DequantizeLinear when ONNX can say their
  * scales (one, or one per output channel); any other encoding goes out decoded. */
 static bool fits_qdq(const fb_node *n, const fb_encoding *e)
 {
     return e->kind == FB_ENC_AFFINE && e->bits <= 8 && e->group == 0 && e->axis <= 0 &&
            (n->op != FB_OP_CONV_TRANSPOSE || e->axis < 0);
+}
+
+bool fbx_is_matrix(const fbx_graph *g, const fb_node *n)
+{
+    const fb_attr_conv *a = &n->attr.conv;
+    const fb_tensor *x = &g->m->tensors[n->in[0]], *w = &g->m->tensors[n->in[1]];
+    const fb_tensor *y = &g->m->tensors[n->out[0]];
+    return n->op == FB_OP_CONV && x->enc.kind == FB_ENC_AFFINE && y->enc.kind == FB_ENC_PLAIN &&
+           fits_qdq(n, &w->enc) && a->groups == 1 && a->kh == 1 && a->kw == 1 && x->dims[1] == 1 &&
+           x->dims[2] == 1 && y->dims[1] == 1 && y->dims[2] == 1 &&
+           !(a->pad_t | a->pad_l | a->pad_b | a->pad_r);
+}
+
+static const char *put(fbx_graph *g, const fb_node *n, const fb_tensor *t, fb_dtype dtype,
+                       const void *data, size_t elems)
+{
+    if (n->op == FB_OP_DENSE)
+        return fbx_init(g, t->name, dtype, t->rank, t->dims, data);
+    if (fbx_is_matrix(g, n))
+        return fbx_init(g, t->name, dtype, 2, (int64_t[]){t->dims[0], t->dims[3]}, data);
+    size_t size = fb_dtype_bytes(dtype);
+    char *moved = fbx_alloc(g, elems, size);
+    int64_t dims[4];
+    reorder(n, t->dims, size, data, moved, dims);
+    return fbx_init(g, t->name, dtype, 4, dims, moved);
 }
 
 const char *fbx_weight(fbx_graph *g, const fb_node *n)
