@@ -1,5 +1,5 @@
-/* Any bytes as an ONNX model: refused with a sentence, or a model that passes validation. Seeds: the
- * cases of libonnx-testdata (any folder of .onnx files) and tests/fuzz/corpus/import. */
+/* Any bytes as an ONNX model: refused with a sentence, or a model that passes validation. Seeds:
+ * the cases of libonnx-testdata (any folder of .onnx files) and tests/fuzz/corpus/import. */
 #include "fewbit/onnx.h"
 #include "model/model.h"
 
