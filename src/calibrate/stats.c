@@ -87,10 +87,11 @@ fb_status fb_stats_invent(fb_stats *s, uint32_t k, bool positive)
 
 fb_status fb_moments_init(fb_moments *m, uint32_t channels)
 {
-    *m = (fb_moments){.channels = channels};
+    *m = (fb_moments){.channels = channels, .lo = -INFINITY, .hi = INFINITY};
+    m->inside = fb_calloc(channels, sizeof *m->inside);
     m->sum = fb_calloc(channels, sizeof *m->sum);
     m->sum_sq = fb_calloc(channels, sizeof *m->sum_sq);
-    if (m->sum && m->sum_sq)
+    if (m->inside && m->sum && m->sum_sq)
         return FB_OK;
     fb_moments_free(m);
     return fb_fail(FB_E_MEMORY, "no memory for the moments of %u channels", channels);
@@ -98,6 +99,7 @@ fb_status fb_moments_init(fb_moments *m, uint32_t channels)
 
 void fb_moments_free(fb_moments *m)
 {
+    fb_free(m->inside);
     fb_free(m->sum);
     fb_free(m->sum_sq);
     *m = (fb_moments){0};
@@ -110,9 +112,15 @@ void fb_moments_add(fb_moments *m, const float *x, size_t n)
             double v = (double)x[i + c];
             m->sum[c] += v;
             m->sum_sq[c] += v * v;
+            m->inside[c] += x[i + c] > m->lo && x[i + c] < m->hi;
         }
     }
     m->n += n / m->channels;
+}
+
+double fb_moments_inside(const fb_moments *m, uint32_t c)
+{
+    return m->n ? (double)m->inside[c] / (double)m->n : 0;
 }
 
 double fb_moments_mean(const fb_moments *m, uint32_t c)

@@ -28,6 +28,8 @@ fb_status fb_stats_invent(fb_stats *s, uint32_t k, bool positive);
 /* Sums over the values of one channel each; the channel is the last axis. */
 typedef struct fb_moments {
     uint32_t channels;
+    float lo, hi;         /* bounds of an activation; -inf and inf when there are none */
+    uint64_t *inside;     /* [channels] values strictly between them */
     uint64_t n;           /* values of each channel */
     double *sum, *sum_sq; /* [channels] */
 } fb_moments;
@@ -36,6 +38,7 @@ fb_status fb_moments_init(fb_moments *m, uint32_t channels);
 void fb_moments_free(fb_moments *m);
 /* n values, a multiple of the channels. */
 void fb_moments_add(fb_moments *m, const float *x, size_t n);
+double fb_moments_inside(const fb_moments *m, uint32_t c); /* share of values */
 double fb_moments_mean(const fb_moments *m, uint32_t c);
 double fb_moments_variance(const fb_moments *m, uint32_t c); /* >= 0 */
 

@@ -105,7 +105,9 @@ static fb_status measure_reference(corrector *c)
         int32_t out = m->nodes[c->nodes[k]].out[0];
         FB_GO(fb_moments_init(&c->wanted[k], channels_of(m, out)));
         FB_GO(find_producer(split, out, &node));
-        FB_GO(split_act(split, node, &watched[k]));
+        watched[k] = out;
+        if (c->what == FB_CORRECT_MOMENTS)
+            FB_GO(split_act(split, node, &watched[k]));
     }
     fb_watch_options o = fb_job_watch(c->job, c->phase);
     fb_source source = fb_samples_source(&c->samples);
@@ -199,20 +201,48 @@ static double gain_of(const fb_moments *wanted, const fb_moments *seen, uint32_t
     return g < 0.5 ? 0.5 : g > 2 ? 2 : g;
 }
 
-/* What the layer gives, and from it the gain of each channel and the new bias `b`. */
-static fb_status fit_channels(corrector *c, uint32_t k, float *b, double *gain)
+/* Means behind the activation agree when the bias moves by their difference over the share of
+ * values that the activation lets through; a second step sees what the first one missed. Rarely
+ * active channels move carefully. */
+static fb_status fit_means(corrector *c, uint32_t k, float *b)
+{
+    const fb_moments *wanted = &c->wanted[k];
+    const fb_act *act = fb_node_act(&c->job->model->nodes[c->nodes[k]]);
+    for (int step = 0; step < (act->clamp ? 2 : 1); step++) {
+        fb_moments seen;
+        FB_TRY(fb_moments_init(&seen, wanted->channels));
+        seen.lo = act->clamp ? act->lo : seen.lo;
+        seen.hi = act->clamp ? act->hi : seen.hi;
+        fb_status status = fb_stage_measure(&c->stage, c->nodes[k], true, &seen);
+        for (uint32_t i = 0; i < wanted->channels && status == FB_OK; i++) {
+            double share = fmax(fb_moments_inside(&seen, i), 0.2);
+            b[i] += (float)((fb_moments_mean(wanted, i) - fb_moments_mean(&seen, i)) / share);
+        }
+        fb_moments_free(&seen);
+        FB_TRY(status);
+    }
+    return FB_OK;
+}
+
+/* Means and spreads before the activation agree. */
+static fb_status fit_moments(corrector *c, uint32_t k, float *b, double *gain)
 {
     const fb_moments *wanted = &c->wanted[k];
     fb_moments seen;
     FB_TRY(fb_moments_init(&seen, wanted->channels));
-    fb_status status = fb_stage_measure(&c->stage, c->nodes[k], &seen);
+    fb_status status = fb_stage_measure(&c->stage, c->nodes[k], false, &seen);
     for (uint32_t i = 0; i < wanted->channels && status == FB_OK; i++) {
-        gain[i] = c->what == FB_CORRECT_MOMENTS ? gain_of(wanted, &seen, i) : 1;
+        gain[i] = gain_of(wanted, &seen, i);
         b[i] = (float)((double)b[i] * gain[i] + fb_moments_mean(wanted, i) -
                        fb_moments_mean(&seen, i) * gain[i]);
     }
     fb_moments_free(&seen);
     return status;
+}
+
+static fb_status fit_channels(corrector *c, uint32_t k, float *b, double *gain)
+{
+    return c->what == FB_CORRECT_MEAN ? fit_means(c, k, b) : fit_moments(c, k, b, gain);
 }
 
 static fb_status correct_layer(corrector *c, uint32_t k)

@@ -71,17 +71,25 @@ static fb_source source_of(fb_stage *s)
 
 /* --- pieces ---------------------------------------------------------------------------------- */
 
+/* What becomes of the last node of a piece. */
+typedef enum piece_end {
+    PIECE_AS_IS,
+    PIECE_FLOAT, /* writes floats */
+    PIECE_BARE   /* writes floats, without its activation */
+} piece_end;
+
 /* The nodes from the cut to `last`, with the cut's tensors as inputs, in their order. */
 static fb_status make_piece(const fb_stage *s, uint32_t last, const int32_t *outputs,
-                            uint32_t n_outputs, bool bare, fb_model **out)
+                            uint32_t n_outputs, piece_end end, fb_model **out)
 {
     fb_model *m;
     *out = NULL;
     FB_TRY(fb_model_clone(s->model, false, &m));
     fb_status status;
-    if (bare) {
+    if (end != PIECE_AS_IS) {
         fb_node *n = &m->nodes[last];
-        fb_node_act(n)->clamp = 0;
+        if (end == PIECE_BARE)
+            fb_node_act(n)->clamp = 0;
         m->tensors[n->out[0]].enc = (fb_encoding){.kind = FB_ENC_PLAIN, .axis = -1};
     }
     m->n_nodes = last + 1;
@@ -100,10 +108,11 @@ fail:
     return status;
 }
 
-fb_status fb_stage_measure(fb_stage *s, uint32_t node, fb_moments *seen)
+fb_status fb_stage_measure(fb_stage *s, uint32_t node, bool with_act, fb_moments *seen)
 {
     fb_model *piece;
-    FB_TRY(make_piece(s, node, &s->model->nodes[node].out[0], 1, true, &piece));
+    FB_TRY(make_piece(s, node, &s->model->nodes[node].out[0], 1,
+                      with_act ? PIECE_FLOAT : PIECE_BARE, &piece));
     fb_source source = source_of(s);
     fb_status status = fb_watch_moments(piece, &source, &piece->outputs[0], 1, &s->options, seen);
     fb_model_close(&piece);
@@ -209,7 +218,7 @@ static fb_status run_fresh(fb_stage *s, uint32_t node, const uint8_t *live, fb_c
         }
     }
     if (n > 0) {
-        FB_GO(make_piece(s, node, fresh, n, false, &piece));
+        FB_GO(make_piece(s, node, fresh, n, PIECE_AS_IS, &piece));
         fb_source source = source_of(s);
         FB_GO(fb_watch(piece, &source, piece->outputs, n, &s->options, store, &c));
         s->runs = c.count[0];

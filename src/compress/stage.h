@@ -25,9 +25,9 @@ typedef struct fb_stage {
     fb_cut cut;
 } fb_stage;
 
-/* Moments of node's first output, which is left in floats and without the activation that was fused
- * into the node. `seen` is initialised with its channels. */
-fb_status fb_stage_measure(fb_stage *stage, uint32_t node, fb_moments *seen);
+/* Moments of node's first output, which is left in floats and, unless with_act, without the
+ * activation that was fused into the node. `seen` is initialised with its channels. */
+fb_status fb_stage_measure(fb_stage *stage, uint32_t node, bool with_act, fb_moments *seen);
 
 /* Moves the cut behind `node`, unless what is alive there would take more than 256 MiB: then it
  * stays, and the next piece is longer. */
