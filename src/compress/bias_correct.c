@@ -1,5 +1,7 @@
-/* Empirical bias correction (METHODS M.5): b += E[W x] - E[W' x'], x' what the quantised layers
- * before give. */
+/* Empirical bias correction (after METHODS M.5): b moves until E[f(W' x' + b)] = E[f(W x)], x' what
+ * the quantised layers before give, f the layer's own activation. The published form takes the
+ * means before f; there, errors that f throws away (far below a ReLU's zero) outweigh those that
+ * matter. */
 #include "compress/correct.h"
 
 static fb_status apply(fb_job *job, const fb_recipe_step *step)
