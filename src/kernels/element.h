@@ -3,7 +3,7 @@
 #define FB_KERNELS_ELEMENT_H
 
 #include "fewbit/fewbit.h"
-#include "kernels/half.h"
+#include "numeric/half.h"
 
 static inline bool fbk_is_float(fb_dtype t)
 {
@@ -78,9 +78,9 @@ static inline double fbk_get_f64(fb_dtype t, const void *p, size_t i)
     case FB_F64:
         return ((const double *)p)[i];
     case FB_F16:
-        return (double)fbk_f16_to_f32(((const uint16_t *)p)[i]);
+        return (double)fb_f16_to_f32(((const uint16_t *)p)[i]);
     case FB_BF16:
-        return (double)fbk_bf16_to_f32(((const uint16_t *)p)[i]);
+        return (double)fb_bf16_to_f32(((const uint16_t *)p)[i]);
     case FB_U64:
         return (double)((const uint64_t *)p)[i];
     default:
@@ -116,10 +116,10 @@ static inline void fbk_put_f64(fb_dtype t, void *p, size_t i, double v)
         ((double *)p)[i] = v;
         break;
     case FB_F16:
-        ((uint16_t *)p)[i] = fbk_f16_from_f64(v);
+        ((uint16_t *)p)[i] = fb_f16_from_f64(v);
         break;
     case FB_BF16:
-        ((uint16_t *)p)[i] = fbk_bf16_from_f64(v);
+        ((uint16_t *)p)[i] = fb_bf16_from_f64(v);
         break;
     case FB_BOOL:
         ((uint8_t *)p)[i] = v != 0.0;
