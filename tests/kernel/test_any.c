@@ -18,31 +18,31 @@ static void half_round_trip(void **state)
 {
     (void)state;
     for (uint32_t h = 0; h < 0x7c00; h++) {
-        double v = (double)fbk_f16_to_f32((uint16_t)h);
-        assert_int_equal(fbk_f16_from_f64(v), h);
-        assert_int_equal(fbk_f16_from_f64(-v), h | 0x8000u);
+        double v = (double)fb_f16_to_f32((uint16_t)h);
+        assert_int_equal(fb_f16_from_f64(v), h);
+        assert_int_equal(fb_f16_from_f64(-v), h | 0x8000u);
         if (h + 1 == 0x7c00)
             break;
-        double next = (double)fbk_f16_to_f32((uint16_t)(h + 1)), mid = (v + next) / 2;
-        assert_int_equal(fbk_f16_from_f64(mid), h % 2 ? h + 1 : h);
-        assert_int_equal(fbk_f16_from_f64(nextafter(mid, 0)), h);
-        assert_int_equal(fbk_f16_from_f64(nextafter(mid, 1e9)), h + 1);
+        double next = (double)fb_f16_to_f32((uint16_t)(h + 1)), mid = (v + next) / 2;
+        assert_int_equal(fb_f16_from_f64(mid), h % 2 ? h + 1 : h);
+        assert_int_equal(fb_f16_from_f64(nextafter(mid, 0)), h);
+        assert_int_equal(fb_f16_from_f64(nextafter(mid, 1e9)), h + 1);
     }
     for (uint32_t h = 0; h + 1 < 0x7f80; h++) {
-        double v = (double)fbk_bf16_to_f32((uint16_t)h);
-        double mid = (v + (double)fbk_bf16_to_f32((uint16_t)(h + 1))) / 2;
-        assert_int_equal(fbk_bf16_from_f64(v), h);
+        double v = (double)fb_bf16_to_f32((uint16_t)h);
+        double mid = (v + (double)fb_bf16_to_f32((uint16_t)(h + 1))) / 2;
+        assert_int_equal(fb_bf16_from_f64(v), h);
         if (h + 1 < 0x7f7f)
-            assert_int_equal(fbk_bf16_from_f64(mid), h % 2 ? h + 1 : h);
+            assert_int_equal(fb_bf16_from_f64(mid), h % 2 ? h + 1 : h);
     }
-    assert_int_equal(fbk_f16_from_f64(65504), 0x7bff);
-    assert_int_equal(fbk_f16_from_f64(65519.9), 0x7bff);
-    assert_int_equal(fbk_f16_from_f64(65520), 0x7c00);
-    assert_int_equal(fbk_f16_from_f64((double)INFINITY), 0x7c00);
-    assert_true(isnan(fbk_f16_to_f32(fbk_f16_from_f64((double)NAN))));
-    assert_true(isnan(fbk_bf16_to_f32(fbk_bf16_from_f64((double)NAN))));
-    assert_int_equal(fbk_bf16_from_f64(-(double)INFINITY), 0xff80);
-    assert_int_equal(fbk_bf16_from_f64(3.4e38), 0x7f80);
+    assert_int_equal(fb_f16_from_f64(65504), 0x7bff);
+    assert_int_equal(fb_f16_from_f64(65519.9), 0x7bff);
+    assert_int_equal(fb_f16_from_f64(65520), 0x7c00);
+    assert_int_equal(fb_f16_from_f64((double)INFINITY), 0x7c00);
+    assert_true(isnan(fb_f16_to_f32(fb_f16_from_f64((double)NAN))));
+    assert_true(isnan(fb_bf16_to_f32(fb_bf16_from_f64((double)NAN))));
+    assert_int_equal(fb_bf16_from_f64(-(double)INFINITY), 0xff80);
+    assert_int_equal(fb_bf16_from_f64(3.4e38), 0x7f80);
 }
 
 /* --- movers ------------------------------------------------------------------------------------
