@@ -82,6 +82,41 @@ static int32_t decoded_from(const fuser *f, int32_t v)
     return n && n->op == FB_OP_CONVERT && encoded(f, n->in[0]) && !encoded(f, v) ? n->in[0] : -1;
 }
 
+static bool only_moves(fb_op op)
+{
+    return op == FB_OP_TRANSPOSE || op == FB_OP_RESHAPE || op == FB_OP_SLICE;
+}
+
+/* Decode, then move, becomes move, then decode: a layer behind both sees where its codes are. Here
+ * the node list is written anew, since the decoder that comes last is a new one. */
+static fb_status decode_last(fuser *f)
+{
+    fb_imp *im = f->im;
+    fb_imp_node *old = im->nodes;
+    size_t n_old = im->n_nodes;
+    fb_status status = FB_OK;
+    /* What makes the inputs of a node is in the new list by the time that the node is looked at. */
+    im->nodes = NULL;
+    im->n_nodes = im->cap_nodes = 0;
+    for (size_t i = 0; i < n_old; i++) {
+        const fb_node *n = &old[i].n;
+        if (old[i].dead)
+            continue;
+        int32_t code = only_moves(n->op) ? decoded_from(f, n->in[0]) : -1, moved;
+        if (code < 0) {
+            FB_GO(fb_imp_add_node(im, n->op, n->name, &n->attr, n->n_in, n->in, n->n_out, n->out));
+            continue;
+        }
+        FB_GO(fb_imp_add_value(im, "", fb_imp_shape(im, n->out[0]), &moved));
+        fb_imp_at(im, moved)->enc = fb_imp_at(im, code)->enc;
+        FB_GO(fb_imp_add_node(im, n->op, n->name, &n->attr, 1, &code, 1, &moved));
+        FB_GO(fb_imp_add_node(im, FB_OP_CONVERT, n->name, NULL, 1, &moved, 1, n->out));
+    }
+fail:
+    fb_free(old);
+    return status;
+}
+
 /* The only reader of v, if it is an encoder and v is no output. */
 static int32_t encoder_of(const fuser *f, int32_t v)
 {
@@ -162,6 +197,7 @@ fb_status fb_imp_fuse_quant(fb_imp *im)
         return FB_OK;
     FB_GO(fb_imp_live(im, &f.uses));
     FB_GO(cancel_pairs(&f));
+    FB_GO(decode_last(&f));
     fb_free(f.uses);
     f.uses = NULL;
     FB_GO(fb_imp_live(im, &f.uses));
