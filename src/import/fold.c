@@ -217,7 +217,7 @@ static bool affordable(fb_imp *im, const fb_node *node, const fb_shape *out, boo
             return false;
         sum += k;
     }
-    uint64_t cost = (uint64_t)n + (uint64_t)sum + 1000;
+    uint64_t cost = (uint64_t)n + (uint64_t)sum + 20000; /* a plan of its own is not free */
     if ((n > FB_IMP_FOLD_ELEMS && n > 4 * sum) || cost > im->fold_budget)
         return false;
     im->fold_budget -= cost;

@@ -33,6 +33,7 @@ fb_status fb_imp_live(fb_imp *im, uint32_t **uses)
 typedef struct names {
     const char **slots;
     size_t cap;
+    unsigned n_clashes;
 } names;
 
 /* True when `name` was not there yet. */
@@ -67,18 +68,15 @@ static fb_status unique_node_name(fb_imp *im, names *taken, const fb_node *n, co
         return FB_OK;
     const char *op = fb_op_get(n->op)->name;
     size_t room = strlen(n->name) + strlen(op) + 16;
-    for (unsigned k = 1;; k++) {
-        char *text = fb_arena_alloc(im->arena, room);
-        if (!text)
-            return fb_imp_no_memory();
-        if (k == 1)
-            snprintf(text, room, "%s/%s", n->name, op);
-        else
-            snprintf(text, room, "%s/%s_%u", n->name, op, k);
-        *out = text;
-        if (add_name(taken, text))
-            return FB_OK;
-    }
+    char *text = fb_arena_alloc(im->arena, room);
+    if (!text)
+        return fb_imp_no_memory();
+    *out = text;
+    snprintf(text, room, "%s/%s", n->name, op);
+    /* One counter for all names: a file of equal names must not be quadratic. */
+    while (!add_name(taken, text))
+        snprintf(text, room, "%s/%s_%u", n->name, op, ++taken->n_clashes);
+    return FB_OK;
 }
 
 /* ---- tensors ------------------------------------------------------------------------------- */

@@ -450,6 +450,8 @@ static fb_status graph_input(fb_imp *im, fb_imp_scope *s, const Onnx__ValueInfoP
         return FB_OK;
     fb_shape shape = {0};
     int32_t v;
+    if (im->n_inputs == FB_IMP_MOST)
+        return fb_fail(FB_E_LIMIT, "more than %d inputs", FB_IMP_MOST);
     FB_TRY(input_shape(im, info, &shape));
     FB_TRY(fb_imp_add_value(im, "", &shape, &v));
     fb_imp_at(im, v)->is_input = true;
@@ -537,7 +539,9 @@ fb_status fb_imp_walk(fb_imp *im)
                        "ONNX opset %lld; versions 1 to %d are supported (export with "
                        "opset_version=17)",
                        (long long)opset, FB_IMP_OPSET_MAX);
-    im->inputs = fb_arena_array(im->arena, g->n_input, sizeof(int32_t));
+    if (g->n_output > FB_IMP_MOST || im->proto->n_functions > FB_IMP_MOST)
+        return fb_fail(FB_E_LIMIT, "more than %d outputs or functions", FB_IMP_MOST);
+    im->inputs = fb_arena_array(im->arena, FB_IMP_MOST, sizeof(int32_t));
     im->outputs = fb_arena_array(im->arena, g->n_output, sizeof(int32_t));
     if (!im->inputs || !im->outputs)
         return fb_imp_no_memory();
