@@ -33,6 +33,7 @@ enum {
     FB_IMP_OPSET_MAX = 21,
     FB_IMP_DEPTH = 16,       /* of nested function calls */
     FB_IMP_VISITS = 1000000, /* ONNX nodes, functions unrolled */
+    FB_IMP_MOST = 4096,      /* functions; inputs; outputs */
     FB_IMP_FOLD_ELEMS = 1 << 20
 };
 
