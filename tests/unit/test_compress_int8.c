@@ -348,6 +348,37 @@ static void weights_are_off_by_half_a_step(void **state)
     fb_model_close(&m);
 }
 
+/* Weights that were 8-bit integers once come back exactly, whatever their scales. */
+static void old_codes_are_found_again(void **state)
+{
+    (void)state;
+    enum { OC = 5, K = 40 };
+    fb_model *m;
+    int32_t t;
+    float w[OC * K], decoded[OC * K];
+    net_state = 88172645463325252u;
+    for (int i = 0; i < OC * K; i++) {
+        float scale = 0.0123f * (float)(i / K + 1) / 3;
+        w[i] = scale * (i % K == 7 ? -127.0f : rintf(127 * net_random()));
+    }
+    net_ok(fb_model_create(&m));
+    net_ok(fb_model_add_const(m, "w", FB_F32, 2, sample_dims(OC, K, 0, 0), w, &t));
+    for (int mse = 0; mse < 2; mse++) {
+        fb_weight_rule rule = {.bits = 8, .per_channel = true, .mse = mse};
+        fb_model *copy;
+        fb_weight_codes c;
+        net_ok(fb_model_clone(m, false, &copy));
+        net_ok(fb_weight_codes_init(&c, &m->tensors[t], &rule));
+        net_ok(fb_weight_codes_store(&c, copy, t));
+        net_ok(fb_tensor_decode(&copy->tensors[t], decoded));
+        for (int i = 0; i < OC * K; i++)
+            assert_true(fabsf(decoded[i] - w[i]) <= 1e-6f * fabsf(w[i]));
+        fb_weight_codes_free(&c);
+        fb_model_close(&copy);
+    }
+    fb_model_close(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +393,7 @@ int main(void)
         cmocka_unit_test(no_memory_leaves_nothing_behind),
         cmocka_unit_test(accumulators_stay_within_32_bits),
         cmocka_unit_test(weights_are_off_by_half_a_step),
+        cmocka_unit_test(old_codes_are_found_again),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
