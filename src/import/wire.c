@@ -88,8 +88,8 @@ static fb_status message(wire *w, const ProtobufCMessageDescriptor *d, unsigned 
 
 fb_status fb_imp_wire_check(const void *data, size_t bytes)
 {
-    wire w = {data, (const uint8_t *)data + bytes, 0};
     if (bytes == 0)
         return fb_fail(FB_E_FORMAT, "not an ONNX model: the file is empty");
+    wire w = {data, (const uint8_t *)data + bytes, 0};
     return message(&w, &onnx__model_proto__descriptor, 0);
 }
