@@ -352,7 +352,7 @@ static void weights_are_off_by_half_a_step(void **state)
 static void old_codes_are_found_again(void **state)
 {
     (void)state;
-    enum { OC = 5, K = 40 };
+    enum { OC = 5, K = 100 }; /* more than 96 weights a scale */
     fb_model *m;
     int32_t t;
     float w[OC * K], decoded[OC * K];
