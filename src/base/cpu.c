@@ -8,7 +8,7 @@
 static const struct {
     const char *name;
     uint32_t bit;
-} names[] = {{"ref", 0}, {"avx2", FB_CPU_AVX2}, {"neon", FB_CPU_NEON}};
+} names[] = {{"ref", 0}, {"avx2", FB_CPU_AVX2}, {"neon", FB_CPU_NEON}, {"vnni", FB_CPU_VNNI}};
 
 uint32_t fb_cpu_detect(void)
 {
@@ -18,6 +18,9 @@ uint32_t fb_cpu_detect(void)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         usable |= FB_CPU_AVX2;
+    if ((usable & FB_CPU_AVX2) && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vnni"))
+        usable |= FB_CPU_VNNI;
 #elif defined(__aarch64__)
     usable |= FB_CPU_NEON;
 #endif
@@ -48,7 +51,7 @@ fb_status fb_cpu_parse(const char *text, uint32_t *mask)
             }
         }
         if (!known)
-            return fb_fail(FB_E_ARG, "CPU level '%.*s' is not one of ref, avx2, neon, all",
+            return fb_fail(FB_E_ARG, "CPU level '%.*s' is not one of ref, avx2, vnni, neon, all",
                            n > 64 ? 64 : (int)n, p);
         if (p[n] == '\0')
             break;

@@ -1,165 +1,22 @@
-/* Integer convolution and dense layers on AVX2: 6 pixels x 16 channels, 16-bit pair products.
+/* Integer convolution and dense layers on AVX2, 16-bit pair products.
  *
  * vpmaddwd multiplies pairs of 16-bit numbers into exact 32-bit sums, so nothing can saturate; on
  * CPUs without VNNI it has the same peak as the 8-bit vpmaddubsw + vpmaddwd + vpaddd.
- *
- * A tile is (image, band of output rows, some blocks of 16 channels):
- *   1. stage: the input rows of the band are widened to 16 bits in scratch, with the padding filled
- *      in; columns and rows that a 1-tap dimension with a stride would skip are left out.
- *          stage [rows][cols][ic] i16
- *   2. for each block of 16 channels, for each 6 pixels of the band: the micro-kernel walks `runs`
- *      of contiguous stage elements. With dil_w = 1 and no groups a run is a kernel row of kw * ic
- *      elements, otherwise one tap of ic / groups. Runs of odd length are padded with zero weights.
- * 1x1 layers without padding and stride (dense ones too) are one image, one pixel wide, of
- * n * oh * ow rows.
- *
- * packed: bias [oc16] less x_zero * sum(w) | scale [oc16] | run offsets
- *         | [groups * blocks][runs][pairs][16][2] weights, s8 or (c->wide) s16
  */
-#include "kernels/conv_q.h"
-
-#include "base/size.h"
 #include "kernels/x86/simd_q_avx2.h"
 
-#include <immintrin.h>
-#include <string.h>
+#define KERNEL(suffix) fbk_conv_q_6x16_avx2##suffix
+#define UNIT           2
+#define TAKES_WIDE     1
+typedef int16_t stage_t;
 
-enum {
-    MR = 6,
-    NR = 16,
-    STAGE_BYTES = 96 * 1024, /* of a band, so that it stays in L2 with the weights of a block */
-    TILE_MACS = 1 << 20,     /* about 12 microseconds: worth handing to a thread */
-    SLACK = 32               /* stage elements behind the last: a run's odd pair, whole vectors */
-};
-
-typedef struct layout {
-    uint32_t n, ih, iw, oh, ow;  /* after the 1x1 rewrite */
-    uint32_t step_h, step_w;     /* input rows / columns per stage row / column */
-    uint32_t stride_h, stride_w; /* stage rows / columns per output pixel */
-    uint32_t cols;               /* stage columns */
-    uint32_t ocg, blocks;        /* channels and blocks of a group */
-    uint32_t runs, run_len, pairs;
-    size_t block_elems; /* packed weights of a block */
-} layout;
-
-static layout layout_of(const fbk_conv_q *c)
+static inline int32_t stage_zero(const fbk_conv_q *c)
 {
-    layout l;
-    bool flat = c->kh == 1 && c->kw == 1 && c->stride_h == 1 && c->stride_w == 1 &&
-                c->oh == c->ih && c->ow == c->iw;
-    uint32_t pixels = c->n * c->oh * c->ow;
-    l.n = flat ? 1 : c->n;
-    l.ih = flat ? pixels : c->ih;
-    l.iw = flat ? 1 : c->iw;
-    l.oh = flat ? pixels : c->oh;
-    l.ow = flat ? 1 : c->ow;
-    l.step_h = c->kh == 1 ? c->stride_h : 1;
-    l.step_w = c->kw == 1 ? c->stride_w : 1;
-    l.stride_h = c->kh == 1 ? 1 : c->stride_h;
-    l.stride_w = c->kw == 1 ? 1 : c->stride_w;
-    l.cols = (l.ow - 1) * l.stride_w + (c->kw - 1) * c->dil_w + 1;
-    l.ocg = c->oc / c->groups;
-    l.blocks = (l.ocg + NR - 1) / NR;
-    bool by_row = c->groups == 1 && (c->dil_w == 1 || c->kw == 1);
-    l.runs = by_row ? c->kh : c->kh * c->kw;
-    l.run_len = by_row ? c->kw * c->ic : c->ic / c->groups;
-    l.pairs = (l.run_len + 1) / 2;
-    l.block_elems = (size_t)l.runs * l.pairs * 2 * NR;
-    return l;
-}
-
-static uint32_t stage_rows(const fbk_conv_q *c, const layout *l, uint32_t rows)
-{
-    return (rows - 1) * l->stride_h + (c->kh - 1) * c->dil_h + 1;
-}
-
-static size_t stage_elems(const fbk_conv_q *c, const layout *l, uint32_t rows)
-{
-    return (size_t)stage_rows(c, l, rows) * l->cols * c->ic + SLACK;
-}
-
-bool fbk_conv_q_6x16_avx2_plan(fbk_conv_q *c, bool wide)
-{
-    layout l = layout_of(c);
-    uint64_t row_macs = (uint64_t)l.ow * c->oc * c->kh * c->kw * (c->ic / c->groups);
-    uint32_t rows = l.oh;
-    while (rows > 1 && (stage_elems(c, &l, rows) * 2 > STAGE_BYTES ||
-                        (row_macs * rows > 4 * TILE_MACS && (uint64_t)rows * l.ow > 16 * MR)))
-        rows = (rows + 1) / 2;
-    c->n_bands = (l.oh + rows - 1) / rows;
-    rows = (l.oh + c->n_bands - 1) / c->n_bands; /* even bands, */
-    if (rows * l.ow > MR && l.ow == 1)
-        rows = (rows + MR - 1) / MR * MR; /* whole micro-tiles where rows are pixels */
-    c->band = rows;
-    c->n_bands = (l.oh + rows - 1) / rows;
-    c->oc_blocks = c->groups * l.blocks;
-    uint64_t splits = row_macs * rows / TILE_MACS;
-    uint64_t bands = (uint64_t)l.n * c->n_bands;
-    if (bands * splits > 16)
-        splits = 16 / bands;
-    if (splits > c->oc_blocks)
-        splits = c->oc_blocks;
-    c->n_splits = splits ? (uint32_t)splits : 1;
-    c->n_tiles = l.n * c->n_bands * c->n_splits;
-    c->wide = wide;
-    c->packed_bytes = (size_t)c->oc_blocks * NR * 8 + fb_round_up((size_t)l.runs * 4, 64) +
-                      (size_t)c->oc_blocks * l.block_elems * (wide ? 2 : 1);
-    c->scratch_bytes = stage_elems(c, &l, rows) * sizeof(int16_t);
-    return (uint64_t)stage_rows(c, &l, rows) * l.cols * c->ic < (1u << 30);
-}
-
-typedef struct packed {
-    int32_t *bias;
-    float *scale;
-    int32_t *offset; /* [runs] stage elements from the pixel's first to the run's first */
-    void *w;
-} packed;
-
-static packed split(const fbk_conv_q *c, const layout *l)
-{
-    packed p;
-    p.bias = c->packed;
-    p.scale = (float *)(p.bias + (size_t)c->oc_blocks * NR);
-    p.offset = (int32_t *)(p.scale + (size_t)c->oc_blocks * NR);
-    p.w = (char *)p.offset + fb_round_up((size_t)l->runs * 4, 64);
-    return p;
-}
-
-void fbk_conv_q_6x16_avx2_pack(const fbk_conv_q *c, const int16_t *w, const int32_t *bias,
-                               const float *scale)
-{
-    layout l = layout_of(c);
-    packed p = split(c, &l);
-    memset(c->packed, 0, c->packed_bytes);
-    for (uint32_t r = 0; r < l.runs; r++) {
-        uint32_t kr = l.runs == c->kh ? r : r / c->kw, ks = l.runs == c->kh ? 0 : r % c->kw;
-        p.offset[r] = (int32_t)((kr * c->dil_h * l.cols + ks * c->dil_w) * c->ic);
-    }
-    size_t taps = (size_t)l.runs * l.run_len;
-    for (uint32_t b = 0; b < c->oc_blocks; b++) {
-        uint32_t group = b / l.blocks, first = b % l.blocks * NR;
-        for (uint32_t j = 0; j < NR && first + j < l.ocg; j++) {
-            uint32_t o = group * l.ocg + first + j;
-            int32_t sum = 0; /* below 2^31: the plan bounds the taps */
-            const int16_t *pw = w + (size_t)o * taps;
-            for (size_t t = 0; t < taps; t++) {
-                size_t at = b * l.block_elems +
-                            (t / l.run_len * l.pairs + t % l.run_len / 2) * 2 * NR + j * 2 +
-                            t % l.run_len % 2;
-                sum += pw[t];
-                if (c->wide)
-                    ((int16_t *)p.w)[at] = pw[t];
-                else
-                    ((int8_t *)p.w)[at] = (int8_t)pw[t];
-            }
-            p.bias[b * NR + j] = (int32_t)((uint32_t)bias[o] - (uint32_t)c->x_zero * (uint32_t)sum);
-            p.scale[b * NR + j] = scale[o];
-        }
-    }
+    return c->x_zero;
 }
 
 /* Widens n codes; reads and writes nothing beyond them. */
-static void widen(int16_t *to, const uint8_t *from, size_t n, bool is_signed)
+static void stage_copy(stage_t *to, const uint8_t *from, size_t n, bool is_signed)
 {
     size_t i = 0;
     for (; i + 16 <= n; i += 16) {
@@ -171,7 +28,7 @@ static void widen(int16_t *to, const uint8_t *from, size_t n, bool is_signed)
         to[i] = is_signed ? (int8_t)from[i] : from[i];
 }
 
-static void fill(int16_t *to, size_t n, int32_t v)
+static void stage_fill(stage_t *to, size_t n, int32_t v)
 {
     size_t i = 0;
     for (; i + 16 <= n; i += 16)
@@ -180,54 +37,6 @@ static void fill(int16_t *to, size_t n, int32_t v)
         to[i] = (int16_t)v;
 }
 
-/* One stage row from one input row: columns [0, left) and [right, cols) lie in the padding. */
-static void stage_row(const fbk_conv_q *c, const layout *l, const uint8_t *x, int16_t *to)
-{
-    size_t ic = c->ic;
-    uint32_t pad = (uint32_t)c->pad_l;
-    uint32_t left = c->pad_l > 0 ? (pad + l->step_w - 1) / l->step_w : 0;
-    int64_t limit = ((int64_t)l->iw + c->pad_l + l->step_w - 1) / l->step_w;
-    uint32_t right = limit < l->cols ? (uint32_t)(limit > 0 ? limit : 0) : l->cols;
-    left = left < right ? left : right;
-    fill(to, left * ic, c->x_zero);
-    const uint8_t *from = x + ((int64_t)left * l->step_w - c->pad_l) * (int64_t)ic;
-    if (l->step_w == 1) {
-        widen(to + left * ic, from, (right - left) * ic, c->x_signed);
-    } else {
-        for (uint32_t j = left; j < right; j++, from += l->step_w * ic)
-            widen(to + j * ic, from, ic, c->x_signed);
-    }
-    fill(to + right * ic, (l->cols - right) * ic, c->x_zero);
-}
-
-static void stage(const fbk_conv_q *c, const layout *l, const uint8_t *x, uint32_t row,
-                  uint32_t rows, int16_t *to)
-{
-    uint32_t count = stage_rows(c, l, rows);
-    size_t width = (size_t)l->cols * c->ic;
-    if (l->cols == l->iw && l->step_h == 1 && c->pad_t == 0 && c->pad_l == 0 && l->stride_w == 1 &&
-        l->step_w == 1 && row * l->stride_h + count <= l->ih) {
-        widen(to, x + (size_t)row * l->stride_h * width, count * width, c->x_signed);
-    } else {
-        for (uint32_t i = 0; i < count; i++) {
-            int64_t at = ((int64_t)row * l->stride_h + i) * l->step_h - c->pad_t;
-            if (at < 0 || at >= l->ih)
-                fill(to + i * width, width, c->x_zero);
-            else
-                stage_row(c, l, x + (size_t)at * l->iw * c->ic, to + i * width);
-        }
-    }
-    fill(to + count * width, SLACK, 0);
-}
-
-/* What the micro-kernel does not change between pixels and blocks. */
-typedef struct micro {
-    const int32_t *offset;
-    uint32_t runs, pairs;
-    uint32_t oc; /* y elements from pixel to pixel */
-    simd_q_out out;
-} micro;
-
 static inline __m256i load_w(const void *w, size_t i, bool wide)
 {
     if (wide)
@@ -235,151 +44,9 @@ static inline __m256i load_w(const void *w, size_t i, bool wide)
     return _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)w + i));
 }
 
-/* One pixel of the micro-kernel. 12 sums, 2 weights, a broadcast and a product fill the 16
- * registers exactly. Named variables instead of arrays, since clang 14 keeps arrays in memory here.
- */
-#define ROWS(X)  X(0) X(1) X(2) X(3) X(4) X(5)
-#define CLEAR(i) __m256i s##i = b0, t##i = b1;
-#define START(i) const int16_t *p##i = x[mr > i ? i : 0] + m->offset[r];
-#define FINISH(i)                                                                                  \
-    if (mr > i)                                                                                    \
-        _mm_storeu_si128((void *)(to + (size_t)i * m->oc),                                         \
-                         simd_q_codes(&m->out, scale, s##i, t##i));
-#define SPILL(i)                                                                                   \
-    if (mr > i) {                                                                                  \
-        sums[i][0] = s##i;                                                                         \
-        sums[i][1] = t##i;                                                                         \
-    }
-#define STEP(i)                                                                                    \
-    if (mr > i) {                                                                                  \
-        __m256i a = broadcast_pair(p##i + 2 * k);                                                  \
-        s##i = _mm256_add_epi32(s##i, _mm256_madd_epi16(a, w0));                                   \
-        t##i = _mm256_add_epi32(t##i, _mm256_madd_epi16(a, w1));                                   \
-    }
-
-static inline __m256i broadcast_pair(const int16_t *p)
+static inline __m256i multiply_add(__m256i sum, __m256i a, __m256i w)
 {
-    int32_t pair;
-    memcpy(&pair, p, sizeof pair);
-    return _mm256_set1_epi32(pair);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, w));
 }
 
-/* Fewer than 16 channels, or floats. Kept apart, so that its calls cost the usual end nothing. */
-static __attribute__((noinline)) void finish_rest(const micro *m, const float *scale,
-                                                  const __m256i (*sums)[2], uint32_t mr, void *y,
-                                                  size_t at, uint32_t n)
-{
-    for (uint32_t i = 0; i < mr; i++)
-        simd_q_finish(&m->out, scale, sums[i][0], sums[i][1], y, at + (size_t)i * m->oc, n);
-}
-
-/* mr pixels x 16 channels. x[mr] stage pointers; w the block; n valid channels. mr and wide are
- * constants after inlining. */
-static inline __attribute__((always_inline)) void
-micro_kernel(const micro *m, const int16_t *const *x, const void *w, const int32_t *bias,
-             const float *scale, void *y, size_t at, uint32_t n, const uint32_t mr, const bool wide)
-{
-    __m256i b0 = _mm256_loadu_si256((const void *)bias);
-    __m256i b1 = _mm256_loadu_si256((const void *)(bias + 8));
-    ROWS(CLEAR)
-    uint32_t runs = m->runs;
-    size_t pairs = m->pairs;
-    for (uint32_t r = 0; r < runs; r++) {
-        ROWS(START)
-        for (size_t k = 0; k < pairs; k++) {
-            __m256i w0 = load_w(w, 0, wide), w1 = load_w(w, 1, wide);
-            w = (const char *)w + (wide ? 64 : 32);
-            ROWS(STEP)
-        }
-    }
-    if (n == NR && !m->out.f32_out) {
-        uint8_t *to = (uint8_t *)y + at;
-        ROWS(FINISH)
-    } else {
-        __m256i sums[MR][2];
-        ROWS(SPILL)
-        finish_rest(m, scale, (const __m256i(*)[2])sums, mr, y, at, n);
-    }
-}
-
-typedef void micro_fn(const micro *m, const int16_t *const *x, const void *w, const int32_t *bias,
-                      const float *scale, void *y, size_t at, uint32_t n);
-#define MICRO(mr, wide)                                                                            \
-    static void micro_##mr##_##wide(const micro *m, const int16_t *const *x, const void *w,        \
-                                    const int32_t *bias, const float *scale, void *y, size_t at,   \
-                                    uint32_t n)                                                    \
-    {                                                                                              \
-        micro_kernel(m, x, w, bias, scale, y, at, n, mr, wide);                                    \
-    }
-MICRO(1, 0)
-MICRO(2, 0)
-MICRO(3, 0)
-MICRO(4, 0)
-MICRO(5, 0)
-MICRO(6, 0)
-MICRO(1, 1)
-MICRO(2, 1)
-MICRO(3, 1)
-MICRO(4, 1)
-MICRO(5, 1)
-MICRO(6, 1)
-static micro_fn *const micros[2][MR + 1] = {
-    {NULL, micro_1_0, micro_2_0, micro_3_0, micro_4_0, micro_5_0, micro_6_0},
-    {NULL, micro_1_1, micro_2_1, micro_3_1, micro_4_1, micro_5_1, micro_6_1}};
-
-static micro micro_of(const fbk_conv_q *c, const layout *l, const packed *p)
-{
-    micro m;
-    m.offset = p->offset;
-    m.runs = l->runs;
-    m.pairs = l->pairs;
-    m.oc = c->oc;
-    m.out = simd_q_out_of(c);
-    return m;
-}
-
-/* All pixels of the band for one block; `at` is y's element of the band's first pixel. */
-static void run_block(const fbk_conv_q *c, const layout *l, const packed *p, const micro *m,
-                      const int16_t *staged, uint32_t block, uint32_t pixels, void *y, size_t at)
-{
-    uint32_t group = block / l->blocks, first = block % l->blocks * NR;
-    uint32_t n = l->ocg - first < NR ? l->ocg - first : NR;
-    const char *w = (const char *)p->w + block * l->block_elems * (c->wide ? 2 : 1);
-    const int16_t *base = staged + (size_t)group * (c->ic / c->groups);
-    size_t row_step = (size_t)l->stride_h * l->cols * c->ic, col_step = (size_t)l->stride_w * c->ic;
-    const int16_t *next = base;
-    uint32_t col = 0;
-    at += group * l->ocg + first;
-    for (uint32_t done = 0; done < pixels;) {
-        uint32_t mr = pixels - done < MR ? pixels - done : MR;
-        const int16_t *x[MR];
-        for (uint32_t i = 0; i < mr; i++) {
-            x[i] = next;
-            next += col_step;
-            if (++col == l->ow) {
-                col = 0;
-                base += row_step;
-                next = base;
-            }
-        }
-        micros[c->wide][mr](m, x, w, p->bias + block * NR, p->scale + block * NR, y,
-                            at + (size_t)done * c->oc, n);
-        done += mr;
-    }
-}
-
-void fbk_conv_q_6x16_avx2(const fbk_conv_q *c, const void *x, void *y, void *scratch, uint32_t tile)
-{
-    layout l = layout_of(c);
-    packed p = split(c, &l);
-    micro m = micro_of(c, &l, &p);
-    uint32_t part = tile % c->n_splits, band = tile / c->n_splits % c->n_bands;
-    uint32_t image = tile / c->n_splits / c->n_bands;
-    uint32_t row = band * c->band, rows = l.oh - row < c->band ? l.oh - row : c->band;
-    stage(c, &l, (const uint8_t *)x + (size_t)image * l.ih * l.iw * c->ic, row, rows, scratch);
-    uint32_t from = (uint32_t)((uint64_t)c->oc_blocks * part / c->n_splits);
-    uint32_t to = (uint32_t)((uint64_t)c->oc_blocks * (part + 1) / c->n_splits);
-    size_t at = ((size_t)image * l.oh + row) * l.ow * c->oc;
-    for (uint32_t block = from; block < to; block++)
-        run_block(c, &l, &p, &m, scratch, block, rows * l.ow, y, at);
-}
+#include "kernels/x86/conv_q_6x16.h"
