@@ -32,6 +32,7 @@ typedef struct work {
     int32_t *tensors;      /* encoded ones, [region.n_encoded] */
     fb_stats *stats;       /* of each */
     fb_input_codes *codes; /* [n_tensors] of the model as it came */
+    bool restore;          /* of fb_weight_rule */
 } work;
 
 /* --- activations ----------------------------------------------------------------------------- */
@@ -103,7 +104,8 @@ static fb_status encode_weight(const work *w, const fb_node *n)
     const fb_option *o = w->step->option;
     fb_weight_rule rule = {.bits = w->step->bits,
                            .per_channel = o[OPT_PER].choice == 0,
-                           .mse = o[OPT_WEIGHTS].choice == 1};
+                           .mse = o[OPT_WEIGHTS].choice == 1,
+                           .restore = w->restore};
     uint32_t oc = (uint32_t)m->tensors[weight].dims[0];
     fb_weight_codes codes = {0};
     float *bias = NULL;
@@ -236,7 +238,7 @@ static fb_status check_accumulators(const fb_model *m)
 
 static fb_status apply(fb_job *job, const fb_recipe_step *step)
 {
-    work w = {.job = job, .step = step};
+    work w = {.job = job, .step = step, .restore = fb_weights_restore(job->model)};
     fb_status status;
     FB_TRY(fb_region_find(job->model, step->option[OPT_INCLUDE].text,
                           step->option[OPT_EXCLUDE].text, &w.region));

@@ -24,7 +24,8 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
                            .group = (uint32_t)o[OPT_GROUP].number,
                            .mse = o[OPT_WEIGHTS].choice == 1,
                            .pow2 = o[OPT_SCALE].choice == 1,
-                           .zero = o[OPT_ZERO].choice == 1};
+                           .zero = o[OPT_ZERO].choice == 1,
+                           .restore = fb_weights_restore(m)};
     if (o[OPT_GROUP].number > 0 && o[OPT_PER].choice == 1)
         return fb_fail(FB_E_ARG,
                        "per=tensor leaves no room for group=%u; groups lie within a "

@@ -133,16 +133,28 @@ static float largest(const float *w, size_t n)
     return most;
 }
 
+bool fb_weights_restore(const fb_model *m)
+{
+    int64_t weights = 0, scales = 0;
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        int32_t t = fb_node_weight(m, &m->nodes[i]);
+        int64_t n;
+        if (t >= 0 && fb_tensor_elems(&m->tensors[t], 0, &n)) {
+            weights += n;
+            scales += m->tensors[t].dims[0];
+        }
+    }
+    return scales * 3 <= weights / 50;
+}
+
 /* Weights that were integers once (of a network that was quantised before) are integers again in
  * units of their largest value's scale, be it on the grid or not. Where that leaves next to no
- * error, the tensor takes those scales: four bytes each in a file instead of less than one, which
- * blocks of 96 weights and more carry easily (3%), and no second rounding. */
+ * error, the tensor takes those scales and is spared a second rounding. */
 static void restore_scales(fb_weight_codes *c)
 {
-    enum { LEAST_BLOCK = 96 };
     const fb_weight_rule *rule = c->rule;
     double chosen = 0, own = 0;
-    if (rule->pow2 || !rule->per_channel || has_zero(rule) || c->block < LEAST_BLOCK)
+    if (!rule->restore || rule->pow2 || !rule->per_channel || has_zero(rule))
         return;
     for (int store = 0; store < 2; store++) {
         for (size_t b = 0; b < c->n_blocks; b++) {

