@@ -43,7 +43,8 @@ const option_def option_table[OPT_COUNT] = {
                                             OPTION(OPT_THREADS, 'j', "threads", ARG_NEEDED, "N",
                                                    "threads (0 = all cores)")
                                                 OPTION(OPT_CPU, 0, "cpu", ARG_NEEDED, "LEVEL",
-                                                       "instruction sets to use: ref, avx2, vnni, neon, "
+                                                       "instruction sets to use: ref, avx2, vnni, "
+                                                       "neon, "
                                                        "all, or several joined by ','")
                                                     OPTION(OPT_KERNELS, 0, "kernels", ARG_NONE, "",
                                                            "list the kernels and which this CPU "

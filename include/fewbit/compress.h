@@ -10,10 +10,10 @@ extern "C" {
 #endif
 
 /* A method text is a chain of steps joined by '+' or by line ends, each NAME[:key=value,...], as in
- * "equalize + int8:act=mse + bias-correct"; '#' starts a comment that ends with its line. A name that
- * ends in a number stands for others too: int8 for int2 to int8, w8 for w1 to w16. fb_method_at lists
- * the names, their options and what they do; the list of options is valid until the next call on this
- * thread. */
+ * "equalize + int8:act=mse + bias-correct"; '#' starts a comment that ends with its line. A name
+ * that ends in a number stands for others too: int8 for int2 to int8, w8 for w1 to w16.
+ * fb_method_at lists the names, their options and what they do; the list of options is valid until
+ * the next call on this thread. */
 typedef struct fb_method_info {
     const char *name;
     const char *summary; /* one line */
@@ -24,9 +24,9 @@ FB_API uint32_t fb_n_methods(void);
 FB_API fb_status fb_method_at(uint32_t i, fb_method_info *info);
 
 typedef struct fb_compress_options {
-    const char *method;   /* text as above */
-    fb_data *data;        /* calibration images, opened for fb_model_sample_shape of the model; NULL
-                             where no step needs them. Labels are not looked at */
+    const char *method; /* text as above */
+    fb_data *data;      /* calibration images, opened for fb_model_sample_shape of the model; NULL
+                           where no step needs them. Labels are not looked at */
     uint64_t seed;
     uint32_t n_threads;   /* 0 = all cores */
     uint32_t cpu;         /* mask as in fb_plan_options */
@@ -47,8 +47,8 @@ FB_API void fb_compress_options_default(fb_compress_options *options);
  * proved to hold a layer; FB_E_FORMAT for weights or activations that are not finite;
  * FB_E_INTERRUPTED. *out is then NULL.
  *
- * Memory: the result, one run's workspace, 33 KiB of statistics for each encoded activation, and for
- * bias-correct and bn-stats their images (at most 512 MiB). */
+ * Memory: the result, one run's workspace, 33 KiB of statistics for each encoded activation, and
+ * for bias-correct and bn-stats their images (at most 512 MiB). */
 FB_API fb_status fb_compress(const fb_model *model, const fb_compress_options *options,
                              fb_model **out);
 

@@ -34,14 +34,14 @@ FB_API fb_status fb_model_sample_shape(const fb_model *model, fb_sample_shape *s
 typedef struct fb_predictor fb_predictor;
 FB_API fb_status fb_predictor_create(const fb_model *model, const fb_measure_options *options,
                                      fb_predictor **out);
-FB_API void fb_predictor_destroy(fb_predictor **predictor); /* NULL is fine */
+FB_API void fb_predictor_destroy(fb_predictor **predictor);          /* NULL is fine */
 FB_API uint32_t fb_predictor_classes(const fb_predictor *predictor); /* scores of one sample */
 /* x [n][sample elements], scores [n][classes]; any n. */
 FB_API fb_status fb_predictor_run(fb_predictor *predictor, uint32_t n, const float *x,
                                   float *scores);
 
-/* One guess. `probability` is the score itself when the row already is a distribution (not negative,
- * sum 1 within 1e-3), else its softmax. */
+/* One guess. `probability` is the score itself when the row already is a distribution (not
+ * negative, sum 1 within 1e-3), else its softmax. */
 typedef struct fb_guess {
     uint32_t label;
     float score, probability;
@@ -89,22 +89,23 @@ typedef struct fb_bench_result {
 
 /* Latency of `n` models, one after the other in every round so that a change of clock or load meets
  * all of them: warm-up, then rounds until each model has run for about `seconds` (at least 5
- * rounds). A timing covers enough runs to last a millisecond. Layers are timed in runs of their own.
- * Inputs are made up from options->seed. */
+ * rounds). A timing covers enough runs to last a millisecond. Layers are timed in runs of their
+ * own. Inputs are made up from options->seed. */
 FB_API fb_status fb_bench(const fb_model *const *models, uint32_t n, double seconds,
                           const fb_measure_options *options, fb_bench_result *results);
 FB_API void fb_bench_result_free(fb_bench_result *result);
 
 /* --- error by layer ------------------------------------------------------------------------- */
 
-/* The first output of a layer that two models share by name and operator. With x the first model's values and y the second's:
- *   sqnr_db        10 log10(sum x^2 / sum (x - y)^2); +inf when equal
+/* The first output of a layer that two models share by name and operator. With x the first model's
+ * values and y the second's: sqnr_db        10 log10(sum x^2 / sum (x - y)^2); +inf when equal
  *   aligned_db     the same after the best gain for each channel of y: what is lost for good. It is
  *                  the fair figure where a method rescaled channels (equalize)
  *   relative       sqrt(sum (x - y)^2 / sum x^2)
  *   worst          largest |x - y|
  *   added          relative error (after the best gains) that the layer adds to that of its worst
- *                  input: sqrt(max(0, out^2 - in^2)); inputs that were not compared count as exact */
+ *                  input: sqrt(max(0, out^2 - in^2)); inputs that were not compared count as exact
+ */
 typedef struct fb_diff_layer {
     const char *name, *op, *tensor; /* borrowed from the second model; tensor may be "" */
     const char *encoding;           /* of the second model's tensor; owned by the report */
@@ -116,11 +117,11 @@ typedef struct fb_diff_report {
     uint64_t images;
     fb_diff_layer *layers;
     uint32_t n_layers;
-    uint32_t n_unmatched;  /* layers of the second model that the first does not have */
-    int32_t first_wrong;   /* first layer whose aligned_db is under threshold_db, -1 if none */
-    int32_t most_added;    /* layer with the largest `added`, -1 if there are no layers */
+    uint32_t n_unmatched; /* layers of the second model that the first does not have */
+    int32_t first_wrong;  /* first layer whose aligned_db is under threshold_db, -1 if none */
+    int32_t most_added;   /* layer with the largest `added`, -1 if there are no layers */
     double threshold_db;
-    double agreement;      /* percent of images with the same top-1 */
+    double agreement; /* percent of images with the same top-1 */
 } fb_diff_report;
 
 /* Runs both models over the data, one batch at a time (both runs keep every tensor of one batch;
@@ -134,13 +135,13 @@ FB_API void fb_diff_report_free(fb_diff_report *report);
 /* A layer at one CPU level, over all inputs and thread counts. */
 typedef struct fb_verify_layer {
     const char *name, *op, *kernel, *tensor; /* borrowed from the model and the library */
-    uint32_t cpu;     /* mask */
-    bool exact;       /* must be equal to the bit; else within the float bound */
-    uint64_t elems;   /* compared */
-    uint64_t wrong;   /* of them out of bounds */
-    double worst;     /* largest |fast - reference| / largest |reference| of the tensor in that run;
-                         for exact tensors in steps of the stored integers */
-    uint64_t at;      /* the first wrong element, */
+    uint32_t cpu;                            /* mask */
+    bool exact;     /* must be equal to the bit; else within the float bound */
+    uint64_t elems; /* compared */
+    uint64_t wrong; /* of them out of bounds */
+    double worst;   /* largest |fast - reference| / largest |reference| of the tensor in that run;
+                       for exact tensors in steps of the stored integers */
+    uint64_t at;    /* the first wrong element, */
     double expected, got; /* its value in the reference and in the fast run */
 } fb_verify_layer;
 
@@ -148,18 +149,18 @@ typedef struct fb_verify_report {
     uint32_t inputs;      /* made-up inputs tried: random, extreme, constant */
     uint32_t max_threads; /* the larger of the thread counts tried */
     uint64_t elems, wrong;
-    double bound;         /* on `worst` of float tensors */
+    double bound; /* on `worst` of float tensors */
     fb_verify_layer *layers;
     uint32_t n_layers;
 } fb_verify_report;
 
-/* Runs reference kernels and the kernels of every usable CPU level (within options->cpu) on the same
- * inputs, layer by layer: each reference step reads what the fast run wrote, so that differences do
- * not add up. Tensors computed in integers must be equal to the bit, and so must everything between
- * one thread and several. Tensors computed in float may differ by FB_VERIFY_BOUND of the tensor's
- * largest value, since the order of a sum is not fixed; a float result that is then rounded to an
- * integer code may differ by one code.
- * FB_E_MISMATCH when something differs; the report is filled then, too. */
+/* Runs reference kernels and the kernels of every usable CPU level (within options->cpu) on the
+ * same inputs, layer by layer: each reference step reads what the fast run wrote, so that
+ * differences do not add up. Tensors computed in integers must be equal to the bit, and so must
+ * everything between one thread and several. Tensors computed in float may differ by
+ * FB_VERIFY_BOUND of the tensor's largest value, since the order of a sum is not fixed; a float
+ * result that is then rounded to an integer code may differ by one code. FB_E_MISMATCH when
+ * something differs; the report is filled then, too. */
 #define FB_VERIFY_BOUND 1e-4
 FB_API fb_status fb_verify(const fb_model *model, const fb_measure_options *options,
                            fb_verify_report *report);

@@ -28,21 +28,21 @@ typedef enum fb_dtype {
     FB_BF16 = 16
 } fb_dtype; /* the numbers are ONNX's TensorProto.DataType where it has them, save F32 = 1 */
 
-FB_API const char *fb_dtype_name(fb_dtype dtype);  /* "f32", "u8", ...; "?" when unknown */
-FB_API size_t fb_dtype_bytes(fb_dtype dtype);      /* bytes of one element, 0 when unknown */
+FB_API const char *fb_dtype_name(fb_dtype dtype); /* "f32", "u8", ...; "?" when unknown */
+FB_API size_t fb_dtype_bytes(fb_dtype dtype);     /* bytes of one element, 0 when unknown */
 
 /* How the user's training code turned an image into the network's input. Stored in the model.
- * An image is decoded to 8-bit RGB, resized (PIL's antialiased bilinear), centre-cropped, reordered,
- * then value = (pixel / scale - mean[c]) / std[c] with c in `order`. */
+ * An image is decoded to 8-bit RGB, resized (PIL's antialiased bilinear), centre-cropped,
+ * reordered, then value = (pixel / scale - mean[c]) / std[c] with c in `order`. */
 typedef enum fb_channel_order { FB_RGB = 0, FB_BGR = 1, FB_GRAY = 2 } fb_channel_order;
 
 typedef struct fb_prep {
-    char name[16];            /* preset it came from; "" when the model has no preprocessing */
-    uint32_t resize_h;        /* resize to exactly h x w when both are > 0; */
-    uint32_t resize_w;        /*   with w = 0, h is the length of the short side; 0 = no resize */
-    uint32_t crop_h, crop_w;  /* centre crop after the resize; 0 = no crop */
-    float scale;              /* > 0 */
-    float mean[4], std[4];    /* by channel in `order`; std > 0 */
+    char name[16];           /* preset it came from; "" when the model has no preprocessing */
+    uint32_t resize_h;       /* resize to exactly h x w when both are > 0; */
+    uint32_t resize_w;       /*   with w = 0, h is the length of the short side; 0 = no resize */
+    uint32_t crop_h, crop_w; /* centre crop after the resize; 0 = no crop */
+    float scale;             /* > 0 */
+    float mean[4], std[4];   /* by channel in `order`; std > 0 */
     fb_channel_order order;
 } fb_prep;
 
@@ -78,24 +78,24 @@ FB_API void fb_model_note_at(const fb_model *model, uint32_t i, const char **key
 /* Tensors and layers, for reading. Strings and arrays are borrowed from the model. */
 typedef struct fb_tensor_info {
     const char *name;
-    fb_dtype dtype;            /* of the values it stands for */
+    fb_dtype dtype; /* of the values it stands for */
     uint32_t rank;
     int64_t dims[FB_MAX_RANK]; /* slowest first; -k stands for k times the batch size */
     bool is_const;
-    bool source_nchw;          /* an input that the source file held channels first */
-    const char *encoding;      /* "f32", "affine8u", "affine4 per-channel", ...; valid until the
-                                  next call on this thread */
-    uint64_t stored_bytes;     /* of a constant: payload plus its scales, before the file's coding */
+    bool source_nchw;      /* an input that the source file held channels first */
+    const char *encoding;  /* "f32", "affine8u", "affine4 per-channel", ...; valid until the
+                              next call on this thread */
+    uint64_t stored_bytes; /* of a constant: payload plus its scales, before the file's coding */
 } fb_tensor_info;
 
 typedef struct fb_layer_info {
     const char *name;
     const char *op;
     uint32_t n_in, n_out;
-    const int32_t *in, *out;   /* tensor indices; -1 is an absent optional input */
-    int32_t weight;            /* tensor index of the weight matrix of a conv or dense layer, or -1 */
-    uint64_t macs;             /* multiply-adds for one image */
-    uint64_t params;           /* elements of all constant inputs */
+    const int32_t *in, *out; /* tensor indices; -1 is an absent optional input */
+    int32_t weight;          /* tensor index of the weight matrix of a conv or dense layer, or -1 */
+    uint64_t macs;           /* multiply-adds for one image */
+    uint64_t params;         /* elements of all constant inputs */
 } fb_layer_info;
 
 FB_API uint32_t fb_model_n_tensors(const fb_model *model);
@@ -104,7 +104,8 @@ FB_API uint32_t fb_model_n_layers(const fb_model *model); /* in execution order 
 FB_API fb_status fb_model_layer(const fb_model *model, uint32_t i, fb_layer_info *info);
 FB_API uint32_t fb_model_n_inputs(const fb_model *model);
 FB_API uint32_t fb_model_n_outputs(const fb_model *model);
-FB_API int32_t fb_model_input(const fb_model *model, uint32_t i);  /* tensor index, -1 out of range */
+FB_API int32_t fb_model_input(const fb_model *model,
+                              uint32_t i); /* tensor index, -1 out of range */
 FB_API int32_t fb_model_output(const fb_model *model, uint32_t i);
 
 #ifdef __cplusplus

@@ -21,10 +21,10 @@ typedef struct fb_onnx_binding {
 typedef struct fb_onnx_options {
     const fb_onnx_binding *bindings;
     uint32_t n_bindings;
-    int64_t batch;        /* value for a symbolic first dim; 0 keeps it symbolic */
-    bool keep_io_layout;  /* inputs stay [n][c][h][w]; default false: an image input that only feeds
-                             layers which want channels last is taken as [n][h][w][c] */
-    bool keep_names;      /* no fusing, so that every ONNX tensor can be observed (diff) */
+    int64_t batch;       /* value for a symbolic first dim; 0 keeps it symbolic */
+    bool keep_io_layout; /* inputs stay [n][c][h][w]; default false: an image input that only feeds
+                            layers which want channels last is taken as [n][h][w][c] */
+    bool keep_names;     /* no fusing, so that every ONNX tensor can be observed (diff) */
 } fb_onnx_options;
 
 /* Opsets 7 to 21. Treats the file as hostile. Unsupported nodes are listed all at once: fb_error()

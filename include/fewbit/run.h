@@ -33,10 +33,10 @@ FB_API fb_status fb_kernel(uint32_t i, fb_kernel_info *info);
 FB_API const char *fb_cpu_name(uint32_t bit); /* "ref" for 0, "avx2", "neon"; "?" else */
 
 typedef struct fb_plan_options {
-    uint32_t batch;    /* >= 1 */
-    uint32_t cpu;      /* mask; 0 = reference kernels only */
-    bool keep_all;     /* no tensor shares memory with another, so that every one can be read after
-                          a run (fb_run_tensor); costs memory */
+    uint32_t batch; /* >= 1 */
+    uint32_t cpu;   /* mask; 0 = reference kernels only */
+    bool keep_all;  /* no tensor shares memory with another, so that every one can be read after
+                       a run (fb_run_tensor); costs memory */
 } fb_plan_options;
 
 FB_API void fb_plan_options_default(fb_plan_options *options); /* batch 1, all usable, false */
@@ -49,7 +49,7 @@ FB_API uint64_t fb_plan_workspace_bytes(const fb_plan *plan); /* activations, on
 FB_API uint64_t fb_plan_packed_bytes(const fb_plan *plan);    /* weights as packed for kernels */
 
 typedef struct fb_step_info {
-    const char *name;   /* of the layer */
+    const char *name; /* of the layer */
     const char *op;
     const char *kernel; /* symbol that runs it, or "alias" where nothing has to be done */
     uint64_t macs;      /* for the plan's whole batch */
@@ -65,7 +65,8 @@ FB_API fb_status fb_run_create(const fb_plan *plan, uint32_t n_threads, fb_run *
 FB_API void fb_run_destroy(fb_run **run);
 
 /* Buffers of the i-th input and output: row-major, dtype and shape as fb_run_tensor reports. Valid
- * for the life of the run; outputs are overwritten by the next fb_run_execute. NULL out of range. */
+ * for the life of the run; outputs are overwritten by the next fb_run_execute. NULL out of range.
+ */
 FB_API void *fb_run_input(fb_run *run, uint32_t i, size_t *bytes);
 FB_API const void *fb_run_output(const fb_run *run, uint32_t i, size_t *bytes);
 
@@ -76,12 +77,12 @@ FB_API fb_status fb_run_execute(fb_run *run);
  * removed or whose memory was reused gives FB_E_ARG. */
 typedef struct fb_view {
     const void *data;
-    fb_dtype dtype;             /* of the stored elements: u8 for an 8-bit affine activation */
+    fb_dtype dtype; /* of the stored elements: u8 for an 8-bit affine activation */
     uint32_t rank;
-    int64_t dims[FB_MAX_RANK];  /* concrete */
+    int64_t dims[FB_MAX_RANK]; /* concrete */
     size_t n_elems;
-    float scale;                /* value = scale * (stored - zero) for quantised tensors, */
-    int32_t zero;               /*   else 1 and 0 */
+    float scale;  /* value = scale * (stored - zero) for quantised tensors, */
+    int32_t zero; /*   else 1 and 0 */
 } fb_view;
 FB_API fb_status fb_run_tensor(const fb_run *run, int32_t tensor, fb_view *view);
 

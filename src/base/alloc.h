@@ -19,14 +19,15 @@ int fb_grow(void **items, size_t *cap, size_t need, size_t elem_bytes);
 /* Everything taken from an arena lives until fb_arena_destroy. */
 typedef struct fb_arena fb_arena;
 fb_arena *fb_arena_create(void);
-void fb_arena_destroy(fb_arena *arena); /* NULL is fine */
-void *fb_arena_alloc(fb_arena *arena, size_t bytes);            /* zeroed, 64-byte aligned */
-void *fb_arena_array(fb_arena *arena, size_t n, size_t bytes);  /* zeroed; NULL on overflow */
+void fb_arena_destroy(fb_arena *arena);                        /* NULL is fine */
+void *fb_arena_alloc(fb_arena *arena, size_t bytes);           /* zeroed, 64-byte aligned */
+void *fb_arena_array(fb_arena *arena, size_t n, size_t bytes); /* zeroed; NULL on overflow */
 char *fb_arena_string(fb_arena *arena, const char *text);
 char *fb_arena_string_n(fb_arena *arena, const char *text, size_t n);
 size_t fb_arena_bytes(const fb_arena *arena); /* handed out so far */
 
-/* For tests: the n-th allocation from now on fails, and all after it (0 = none fail). Process-wide. */
+/* For tests: the n-th allocation from now on fails, and all after it (0 = none fail). Process-wide.
+ */
 void fb_alloc_fail_from(size_t n);
 
 #endif

@@ -129,7 +129,8 @@ void fb_file_abort(fb_file *file)
 fb_status fb_file_commit(fb_file *file)
 {
     errno = 0;
-    bool ok = !ferror(file->stream) && fflush(file->stream) == 0 && fsync(fileno(file->stream)) == 0;
+    bool ok =
+        !ferror(file->stream) && fflush(file->stream) == 0 && fsync(fileno(file->stream)) == 0;
     int e = errno;
     if (fclose(file->stream) != 0 && ok) {
         ok = false;

@@ -14,7 +14,7 @@
 enum { SPINS = 20000, MAX_THREADS = 256 };
 
 struct fb_pool {
-    uint32_t size;     /* workers, caller included */
+    uint32_t size; /* workers, caller included */
     uint32_t n_started;
     pthread_t threads[MAX_THREADS];
     pthread_mutex_t lock;

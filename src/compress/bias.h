@@ -1,8 +1,8 @@
 /* Biases of integer layers as signed codes in units of one scale for the tensor. With 14 bits the
  * rounding is at most 1/16382 of the largest bias. (Measured: 16, 14 and 12 bits differ by nothing
- * that 1,000 images show, on keyword spotting, MobileNet and the glyphs networks; 14 leaves room for
- * networks whose largest bias is a hundred times the others.) The integer kernels round once more, to
- * units of their accumulator. */
+ * that 1,000 images show, on keyword spotting, MobileNet and the glyphs networks; 14 leaves room
+ * for networks whose largest bias is a hundred times the others.) The integer kernels round once
+ * more, to units of their accumulator. */
 #ifndef FB_COMPRESS_BIAS_H
 #define FB_COMPRESS_BIAS_H
 

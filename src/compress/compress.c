@@ -63,11 +63,10 @@ static fb_status write_notes(const fb_job *job, const fb_recipe *r)
     FB_TRY(fb_model_set_note(job->model, "seed", text));
     if (!r->needs_data)
         return FB_OK;
-    const char *print = job->dry_run ? "0" : fb_data_fingerprint(job->data);
-    (void)snprintf(text, sizeof text, "%.16s", print);
-    size_t n = strlen(text);
-    memset(text + n, '0', 16 - n);
-    text[16] = '\0';
+    /* The file shares prefixes between texts: "0x" shares none with a key, so that the size is the
+     * same for any fingerprint. */
+    const char *print = job->dry_run ? "0000000000000000" : fb_data_fingerprint(job->data);
+    (void)snprintf(text, sizeof text, "0x%.16s", print);
     FB_TRY(fb_model_set_note(job->model, "data.fingerprint", text));
     (void)snprintf(text, sizeof text, "%010" PRIu64, job->dry_run ? 0 : fb_data_count(job->data));
     return fb_model_set_note(job->model, "data.images", text);

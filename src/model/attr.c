@@ -1,10 +1,13 @@
-/* Field tables: the one place that knows how an attribute struct is laid out. The order of fields is
- * part of the file format; new fields go at the end of a kind. */
+/* Field tables: the one place that knows how an attribute struct is laid out. The order of fields
+ * is part of the file format; new fields go at the end of a kind. */
 #include "model/op.h"
 
 #include <string.h>
 
-#define FIELD(kind, name, type, count) {#name, FB_FIELD_##type, offsetof(fb_attr, kind.name), count}
+#define FIELD(kind, name, type, count)                                                             \
+    {                                                                                              \
+#name, FB_FIELD_##type, offsetof(fb_attr, kind.name), count                                \
+    }
 #define ACT(kind)                                                                                  \
     {"act.clamp", FB_FIELD_I32, offsetof(fb_attr, kind.act.clamp), 1},                             \
         {"act.lo", FB_FIELD_F32, offsetof(fb_attr, kind.act.lo), 1},                               \
@@ -38,15 +41,19 @@ static const fb_field slice_fields[] = {FIELD(slice, start, I64, FB_MAX_RANK),
 static const fb_field shape_fields[] = {FIELD(shape, rank, I32, 1),
                                         FIELD(shape, dims, I64, FB_MAX_RANK)};
 static const fb_field perm_fields[] = {FIELD(perm, perm, I32, FB_MAX_RANK)};
-static const fb_field pad_fields[] = {FIELD(pad, mode, I32, 1), FIELD(pad, before, I64, FB_MAX_RANK),
-                                      FIELD(pad, after, I64, FB_MAX_RANK),
-                                      FIELD(pad, value, F64, 1)};
-static const fb_field resize_fields[] = {
-    FIELD(resize, mode, I32, 1),          FIELD(resize, coord, I32, 1),
-    FIELD(resize, rounding, I32, 1),      FIELD(resize, exclude_outside, I32, 1),
-    FIELD(resize, cubic_a, F32, 1),       FIELD(resize, extrapolation, F32, 1),
-    FIELD(resize, size, I64, FB_MAX_RANK), FIELD(resize, scale, F32, FB_MAX_RANK),
-    FIELD(resize, roi_lo, F32, FB_MAX_RANK), FIELD(resize, roi_hi, F32, FB_MAX_RANK)};
+static const fb_field pad_fields[] = {
+    FIELD(pad, mode, I32, 1), FIELD(pad, before, I64, FB_MAX_RANK),
+    FIELD(pad, after, I64, FB_MAX_RANK), FIELD(pad, value, F64, 1)};
+static const fb_field resize_fields[] = {FIELD(resize, mode, I32, 1),
+                                         FIELD(resize, coord, I32, 1),
+                                         FIELD(resize, rounding, I32, 1),
+                                         FIELD(resize, exclude_outside, I32, 1),
+                                         FIELD(resize, cubic_a, F32, 1),
+                                         FIELD(resize, extrapolation, F32, 1),
+                                         FIELD(resize, size, I64, FB_MAX_RANK),
+                                         FIELD(resize, scale, F32, FB_MAX_RANK),
+                                         FIELD(resize, roi_lo, F32, FB_MAX_RANK),
+                                         FIELD(resize, roi_hi, F32, FB_MAX_RANK)};
 static const fb_field lrn_fields[] = {FIELD(lrn, size, I32, 1), FIELD(lrn, alpha, F32, 1),
                                       FIELD(lrn, beta, F32, 1), FIELD(lrn, bias, F32, 1)};
 static const fb_field softmax_fields[] = {FIELD(softmax, axis_from, I32, 1),
@@ -108,8 +115,8 @@ bool fb_op_find(const char *name, fb_op *op)
 const char *fb_unary_name(int32_t kind)
 {
     static const char *const names[FB_UNARY_COUNT] = {
-        "relu", "leaky_relu", "clip", "sigmoid", "hard_sigmoid", "hard_swish",
-        "tanh", "elu",        "selu", "softplus", "softsign",    "exp",
+        "relu", "leaky_relu", "clip", "sigmoid",  "hard_sigmoid", "hard_swish",
+        "tanh", "elu",        "selu", "softplus", "softsign",     "exp",
         "log",  "sqrt",       "abs",  "neg",      "erf"};
     return (uint32_t)kind < FB_UNARY_COUNT ? names[kind] : NULL;
 }

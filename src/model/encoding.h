@@ -16,11 +16,7 @@
 
 #include "fewbit/model.h"
 
-typedef enum fb_enc_kind {
-    FB_ENC_PLAIN = 0,
-    FB_ENC_AFFINE = 1,
-    FB_ENC_COUNT
-} fb_enc_kind;
+typedef enum fb_enc_kind { FB_ENC_PLAIN = 0, FB_ENC_AFFINE = 1, FB_ENC_COUNT } fb_enc_kind;
 
 typedef struct fb_encoding {
     fb_enc_kind kind;
@@ -44,8 +40,8 @@ typedef struct fb_encoding_def {
     const char *name;
     /* Bytes of a payload for n elements; FB_E_LIMIT on overflow. Parameters must be valid. */
     fb_status (*payload_bytes)(const struct fb_tensor *t, size_t n_elems, size_t *bytes);
-    /* Checks parameters against the tensor's dtype and dims (n_scales, ranges, finiteness). The dims
-     * must be within the limits. Sentences do not name the tensor: the caller does. */
+    /* Checks parameters against the tensor's dtype and dims (n_scales, ranges, finiteness). The
+     * dims must be within the limits. Sentences do not name the tensor: the caller does. */
     fb_status (*validate)(const struct fb_tensor *t);
     /* Decodes elements [first, first + n) of a constant to f32. The reference of every kernel that
      * decodes in registers. */
@@ -62,8 +58,9 @@ bool fb_affine_scale_count(const struct fb_tensor *t, uint64_t *n);
 /* Index into scale[] and zero[] of element `i` (row-major) of an affine tensor. */
 uint32_t fb_affine_scale_index(const struct fb_tensor *t, size_t i);
 
-/* Packed integers of 1 to 16 bits: element i of a packed array, and its writer (the bits of element i
- * must be zero before; higher bits of q are dropped). Neither touches a byte without bits of i. */
+/* Packed integers of 1 to 16 bits: element i of a packed array, and its writer (the bits of element
+ * i must be zero before; higher bits of q are dropped). Neither touches a byte without bits of i.
+ */
 int32_t fb_packed_get(const uint8_t *data, size_t i, unsigned bits, bool is_signed);
 void fb_packed_put(uint8_t *data, size_t i, unsigned bits, int32_t q);
 /* Bytes of n packed elements; false on overflow. */

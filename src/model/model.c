@@ -218,8 +218,8 @@ fb_status fb_model_clone(const fb_model *from, bool copy_data, fb_model **out)
     FB_GO(clone_tensors(from, copy_data, m));
     for (size_t i = 0; i < from->n_nodes; i++) {
         const fb_node *n = &from->nodes[i];
-        FB_GO(fb_model_add_node(m, n->op, n->name, n->n_in, n->in, n->n_out, n->out, &n->attr,
-                                NULL));
+        FB_GO(
+            fb_model_add_node(m, n->op, n->name, n->n_in, n->in, n->n_out, n->out, &n->attr, NULL));
     }
     FB_GO(fb_model_set_io(m, from->inputs, from->n_inputs, from->outputs, from->n_outputs));
     m->prep = from->prep;

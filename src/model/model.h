@@ -11,8 +11,8 @@
  *     encoding, with one scale for the tensor.
  *  6. model inputs are not constants; inputs and outputs come once each; there is an output, which
  *     may be an input or a constant. A node's first output is present.
- *  7. names, labels and notes are within the limits below; names of tensors that have one and keys of
- *     notes are unique; preprocessing with a name has usable numbers.
+ *  7. names, labels and notes are within the limits below; names of tensors that have one and keys
+ * of notes are unique; preprocessing with a name has usable numbers.
  */
 #ifndef FB_MODEL_MODEL_H
 #define FB_MODEL_MODEL_H
@@ -30,7 +30,7 @@ enum {
     FB_LIMIT_NOTES = 1000,
     FB_LIMIT_NOTE = 1 << 20 /* bytes of a note's text */
 };
-#define FB_LIMIT_DIM ((int64_t)1 << 31)   /* largest dim */
+#define FB_LIMIT_DIM   ((int64_t)1 << 31) /* largest dim */
 #define FB_LIMIT_ELEMS ((int64_t)1 << 40) /* most elements of a tensor */
 
 typedef struct fb_tensor {
@@ -73,7 +73,7 @@ struct fb_model {
     size_t n_notes, cap_notes;
     bool entropy; /* weights are entropy-coded in the file where that saves bytes, and decoded at
                      load; else large ones are mapped */
-    void *map; /* mapping of the file, or NULL */
+    void *map;    /* mapping of the file, or NULL */
     size_t map_bytes;
     void (*unmap)(void *map, size_t bytes); /* frees `map` */
 };

@@ -34,14 +34,14 @@ typedef enum fb_attr_kind {
 
 typedef enum fb_unary {
     FB_UNARY_RELU,
-    FB_UNARY_LEAKY_RELU,   /* a = slope below 0 */
-    FB_UNARY_CLIP,         /* [a, b] */
+    FB_UNARY_LEAKY_RELU, /* a = slope below 0 */
+    FB_UNARY_CLIP,       /* [a, b] */
     FB_UNARY_SIGMOID,
     FB_UNARY_HARD_SIGMOID, /* clamp(a x + b, 0, 1) */
     FB_UNARY_HARD_SWISH,   /* x clamp(x / 6 + 1/2, 0, 1) */
     FB_UNARY_TANH,
-    FB_UNARY_ELU,          /* a (e^x - 1) below 0 */
-    FB_UNARY_SELU,         /* a = alpha, b = gamma */
+    FB_UNARY_ELU,  /* a (e^x - 1) below 0 */
+    FB_UNARY_SELU, /* a = alpha, b = gamma */
     FB_UNARY_SOFTPLUS,
     FB_UNARY_SOFTSIGN,
     FB_UNARY_EXP,
@@ -99,7 +99,7 @@ typedef struct fb_attr_pool {
     int32_t pad_t, pad_l, pad_b, pad_r;
     int32_t ceil_mode;         /* 0 or 1 */
     int32_t count_include_pad; /* average: 0 or 1 */
-    int32_t index_order;       /* second output of max_pool: 0 ONNX row-major NCHW, 1 column-major */
+    int32_t index_order; /* second output of max_pool: 0 ONNX row-major NCHW, 1 column-major */
 } fb_attr_pool;
 
 typedef struct fb_attr_reduce {
@@ -117,8 +117,8 @@ typedef struct fb_attr_axis {
 } fb_attr_axis;
 
 typedef struct fb_attr_slice {
-    int64_t start[FB_MAX_RANK], count[FB_MAX_RANK], step[FB_MAX_RANK]; /* for every axis; count -k is
-                                                     k times the batch; step may be negative */
+    int64_t start[FB_MAX_RANK], count[FB_MAX_RANK], step[FB_MAX_RANK]; /* for every axis; count -k
+                                                     is k times the batch; step may be negative */
 } fb_attr_slice;
 
 typedef struct fb_attr_shape {
@@ -156,8 +156,8 @@ typedef enum fb_resize_round {
 typedef struct fb_attr_resize {
     int32_t mode, coord, rounding, exclude_outside;
     float cubic_a, extrapolation;
-    int64_t size[FB_MAX_RANK];  /* output dims as in fb_attr_shape */
-    float scale[FB_MAX_RANK];   /* output over input as the file gave it; 0 = size / input size */
+    int64_t size[FB_MAX_RANK]; /* output dims as in fb_attr_shape */
+    float scale[FB_MAX_RANK];  /* output over input as the file gave it; 0 = size / input size */
     float roi_lo[FB_MAX_RANK], roi_hi[FB_MAX_RANK];
 } fb_attr_resize;
 
@@ -197,8 +197,8 @@ typedef struct fb_op_def {
 
 const fb_op_def *fb_op_get(fb_op op); /* NULL out of range */
 bool fb_op_find(const char *name, fb_op *op);
-const char *fb_unary_name(int32_t kind);   /* "relu", ...; NULL out of range */
-const char *fb_binary_name(int32_t kind);  /* "add", ... */
+const char *fb_unary_name(int32_t kind);  /* "relu", ...; NULL out of range */
+const char *fb_binary_name(int32_t kind); /* "add", ... */
 
 /* One field of an attribute struct, for the file format, `inspect` and validation. */
 typedef enum fb_field_type { FB_FIELD_I32, FB_FIELD_I64, FB_FIELD_F32, FB_FIELD_F64 } fb_field_type;

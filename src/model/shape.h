@@ -1,7 +1,7 @@
-/* Shape rules: the dims and dtype of a node's outputs from its inputs and attributes. They also check
- * every attribute, so that whoever holds a validated model may rely on the ranges of model/op.h. What
- * they cannot check, because it is data, is left to the kernels: indices of gather. A pool window may
- * lie wholly in the padding (with dilation, or at the right end). */
+/* Shape rules: the dims and dtype of a node's outputs from its inputs and attributes. They also
+ * check every attribute, so that whoever holds a validated model may rely on the ranges of
+ * model/op.h. What they cannot check, because it is data, is left to the kernels: indices of
+ * gather. A pool window may lie wholly in the padding (with dilation, or at the right end). */
 #ifndef FB_MODEL_SHAPE_H
 #define FB_MODEL_SHAPE_H
 
@@ -36,15 +36,16 @@ static inline int64_t fb_dim_at(int64_t dim, int64_t batch)
  *          must be the wanted element type (they have no attribute; the type that the output tensor
  *          declares decides); for all others it is output only
  *
- * Every broken rule is FB_E_FORMAT, a size beyond the limits FB_E_LIMIT, with a sentence that starts
- * with operator and node: "conv 'layer3.0': groups=3 does not divide input channels=64". `out` is then
- * undefined. Allocates nothing. */
+ * Every broken rule is FB_E_FORMAT, a size beyond the limits FB_E_LIMIT, with a sentence that
+ * starts with operator and node: "conv 'layer3.0': groups=3 does not divide input channels=64".
+ * `out` is then undefined. Allocates nothing. */
 fb_status fb_shape_infer_node(const fb_node *node, const fb_shape *in, int64_t batch,
                               fb_shape *out);
 
 /* All tensors of a model for a batch size, shapes[n_tensors]: inputs and constants as declared, the
- * rest by the rules, in node order. Declared dims of node outputs are not looked at (so a rewriter can
- * renew them from here); fb_model_validate compares. Tensor indices and dims must be in range. */
+ * rest by the rules, in node order. Declared dims of node outputs are not looked at (so a rewriter
+ * can renew them from here); fb_model_validate compares. Tensor indices and dims must be in range.
+ */
 fb_status fb_shape_infer(const fb_model *m, int64_t batch, fb_shape *shapes);
 
 #endif

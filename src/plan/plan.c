@@ -163,10 +163,8 @@ fail:
 /* An f32 temporary of the same shape as slot `like`. */
 static fb_status add_float_temp(fb_plan *plan, int32_t like, int32_t *index)
 {
-    fb_slot slot = {.place = FB_PLACE_ARENA,
-                    .shape = plan->slots[like].shape,
-                    .enc = &plain,
-                    .alias_of = -1};
+    fb_slot slot = {
+        .place = FB_PLACE_ARENA, .shape = plan->slots[like].shape, .enc = &plain, .alias_of = -1};
     slot.shape.dtype = FB_F32;
     FB_TRY(size_slot(&slot, "temporary"));
     return add_slot(plan, &slot, index);
@@ -201,8 +199,8 @@ static const char *op_text(const fb_node *node)
     return fb_op_get(node->op)->name;
 }
 
-/* Appends a step on the given slots and lets `prepare` fill it. *taken = false when it declined; the
- * step is then gone. */
+/* Appends a step on the given slots and lets `prepare` fill it. *taken = false when it declined;
+ * the step is then gone. */
 static fb_status add_step(fb_plan *plan, const fb_node *node, const char *name, uint32_t n_in,
                           const int32_t *in, uint32_t n_out, const int32_t *out,
                           fb_prepare_fn prepare, bool *taken)
@@ -305,7 +303,8 @@ static fb_status add_float_steps(fb_plan *plan, const fb_node *n, int32_t *io)
 
 static fb_status add_node(fb_plan *plan, const fb_node *n)
 {
-    if (q_ops[n->op] && (any_encoded(plan, n->in, n->n_in) || any_encoded(plan, n->out, n->n_out))) {
+    if (q_ops[n->op] &&
+        (any_encoded(plan, n->in, n->n_in) || any_encoded(plan, n->out, n->n_out))) {
         bool taken;
         FB_TRY(add_step(plan, n, n->name, n->n_in, n->in, n->n_out, n->out, q_ops[n->op], &taken));
         if (taken)

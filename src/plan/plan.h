@@ -27,13 +27,13 @@ typedef enum fb_place {
 
 typedef struct fb_slot {
     fb_place place;
-    fb_shape shape;       /* concrete; dtype is that of the *stored* elements (u8 for affine8u) */
+    fb_shape shape; /* concrete; dtype is that of the *stored* elements (u8 for affine8u) */
     size_t elems, bytes;
-    const fb_encoding *enc; /* of the tensor; kind PLAIN for temporaries */
-    const fb_tensor *tensor; /* NULL for temporaries */
-    int32_t alias_of;     /* slot whose memory this one is (reshape, reinterpret), or -1 */
-    const void *data;     /* FB_PLACE_CONST */
-    size_t offset;        /* FB_PLACE_ARENA */
+    const fb_encoding *enc;        /* of the tensor; kind PLAIN for temporaries */
+    const fb_tensor *tensor;       /* NULL for temporaries */
+    int32_t alias_of;              /* slot whose memory this one is (reshape, reinterpret), or -1 */
+    const void *data;              /* FB_PLACE_CONST */
+    size_t offset;                 /* FB_PLACE_ARENA */
     int32_t first_step, last_step; /* life, as step numbers; inputs are born at -1, outputs die at
                                       n_steps */
 } fb_slot;
@@ -47,15 +47,15 @@ typedef struct fb_tile {
     const void *const *in; /* [step->n_in], NULL for an absent input */
     void *const *out;      /* [step->n_out] */
     void *scratch;
-    uint32_t index;        /* 0 .. step->n_tiles - 1; tiles run in any order, on any thread */
+    uint32_t index; /* 0 .. step->n_tiles - 1; tiles run in any order, on any thread */
 } fb_tile;
 
 typedef struct fb_step {
-    const fb_node *node;  /* NULL for a step that the plan inserted */
+    const fb_node *node; /* NULL for a step that the plan inserted */
     const char *name, *op;
-    const char *kernel;   /* symbol, for the profile; "alias" when there is nothing to do */
+    const char *kernel; /* symbol, for the profile; "alias" when there is nothing to do */
     uint32_t n_in, n_out;
-    const int32_t *in, *out; /* slots, -1 = absent */
+    const int32_t *in, *out;          /* slots, -1 = absent */
     void (*run)(const fb_tile *tile); /* NULL only for aliases */
     uint32_t n_tiles;
     size_t scratch_bytes; /* per worker */
@@ -65,7 +65,7 @@ typedef struct fb_step {
 
 struct fb_plan {
     const fb_model *model;
-    fb_arena *arena;      /* params, packed weights, names */
+    fb_arena *arena; /* params, packed weights, names */
     uint32_t batch, cpu;
     bool keep_all;
     fb_slot *slots;
@@ -82,7 +82,7 @@ struct fb_plan {
 typedef struct fb_prepare {
     fb_plan *plan;
     const fb_node *node;
-    const fb_slot *in[8];   /* first 8 inputs, NULL = absent; concat uses fb_prepare_input */
+    const fb_slot *in[8]; /* first 8 inputs, NULL = absent; concat uses fb_prepare_input */
     const fb_slot *out[2];
     fb_step *step;
 } fb_prepare;

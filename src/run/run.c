@@ -12,10 +12,10 @@ struct fb_run {
     const fb_plan *plan;
     fb_pool *pool;
     char *arena;
-    char *scratch;        /* plan->scratch_bytes for each worker */
-    const void **in;      /* pointers of the step at hand */
+    char *scratch;   /* plan->scratch_bytes for each worker */
+    const void **in; /* pointers of the step at hand */
     void **out;
-    int32_t at;           /* step that ran last; n_steps after a whole run, -1 before the first */
+    int32_t at; /* step that ran last; n_steps after a whole run, -1 before the first */
     fb_tap tap;
     void *tap_user;
     uint64_t *times;
@@ -49,7 +49,8 @@ static fb_status allocate(fb_run *run)
     run->in = fb_calloc(most_in, sizeof *run->in);
     run->out = fb_calloc(most_out, sizeof *run->out);
     if (!run->arena || !run->scratch || !run->in || !run->out)
-        return fb_fail(FB_E_MEMORY, "no memory for a run (%zu bytes of activations, %zu of scratch)",
+        return fb_fail(FB_E_MEMORY,
+                       "no memory for a run (%zu bytes of activations, %zu of scratch)",
                        plan->arena_bytes, scratch);
     return FB_OK;
 }
@@ -156,8 +157,9 @@ fb_status fb_run_tensor(const fb_run *run, int32_t tensor, fb_view *view)
     if (tensor < 0 || (size_t)tensor >= plan->model->n_tensors)
         return fb_fail(FB_E_ARG, "tensor %d of %zu does not exist", tensor, plan->model->n_tensors);
     const fb_slot *s = &plan->slots[tensor];
-    bool alive = s->place == FB_PLACE_CONST ||
-                 (s->place == FB_PLACE_ARENA && s->first_step <= run->at && run->at <= s->last_step);
+    bool alive =
+        s->place == FB_PLACE_CONST ||
+        (s->place == FB_PLACE_ARENA && s->first_step <= run->at && run->at <= s->last_step);
     if (!alive)
         return fb_fail(FB_E_ARG, "tensor '%s' is not in memory at this point of the run",
                        s->tensor->name);
