@@ -102,6 +102,10 @@ FB_API fb_status fb_data_open(const char *spec, const fb_data_options *options, 
 /* Waits for samples that are being decoded, no longer. NULL is fine; clears the pointer. */
 FB_API void fb_data_close(fb_data **data);
 FB_API uint64_t fb_data_count(const fb_data *data); /* samples that fb_data_next will give */
+/* What samples the set was opened for; and FB_E_ARG, with both shapes, unless that is `shape`
+ * (source_nchw does not count). */
+FB_API void fb_data_shape(const fb_data *data, fb_sample_shape *shape);
+FB_API fb_status fb_data_fits(const fb_data *data, const fb_sample_shape *shape);
 FB_API bool fb_data_labelled(const fb_data *data);
 /* Largest label of the whole set + 1, or the number of class folders; 0 without labels. */
 FB_API uint32_t fb_data_n_classes(const fb_data *data);

@@ -17,6 +17,7 @@ static fb_status measure_sample(const fb_model *model, fb_samples *s)
 {
     fb_tensor_info info;
     FB_TRY(fb_model_sample_shape(model, &s->shape));
+    FB_TRY(fb_data_fits(s->data, &s->shape));
     FB_TRY(fb_model_tensor(model, (uint32_t)fb_model_input(model, 0), &info));
     s->planar = info.rank == 4 && s->shape.channels > 1 && s->shape.channels <= 4 &&
                 info.dims[1] == (int64_t)s->shape.channels &&
@@ -31,9 +32,9 @@ static fb_status measure_sample(const fb_model *model, fb_samples *s)
     return s->one ? FB_OK : no_memory();
 }
 
-static fb_status read_one(fb_samples *s, float *x, uint32_t *got)
+static fb_status read_one(fb_samples *s, float *x, int32_t *label, uint32_t *got)
 {
-    FB_TRY(fb_data_next(s->data, 1, s->one, NULL, got));
+    FB_TRY(fb_data_next(s->data, 1, s->one, label, got));
     if (*got == 0)
         return FB_OK;
     if (!s->planar) {
@@ -56,12 +57,13 @@ static fb_status hold(fb_samples *s, uint64_t keep)
     keep = keep < total ? keep : total;
     keep = keep < room ? keep : room > 0 ? room : 1;
     s->kept = fb_alloc((size_t)keep * s->elems * sizeof(float));
-    if (!s->kept)
+    s->labels = fb_calloc((size_t)keep, sizeof *s->labels);
+    if (!s->kept || !s->labels)
         return no_memory();
     uint64_t n = 0;
     for (uint64_t i = 0; i < total && n < keep; i++) {
         uint32_t got;
-        FB_TRY(read_one(s, s->kept + n * s->elems, &got));
+        FB_TRY(read_one(s, s->kept + n * s->elems, &s->labels[n], &got));
         if (got == 0)
             break;
         if ((i + 1) * keep / total > n)
@@ -94,6 +96,7 @@ void fb_samples_close(fb_samples *s)
 {
     fb_free(s->one);
     fb_free(s->kept);
+    fb_free(s->labels);
     *s = (fb_samples){0};
 }
 
@@ -111,7 +114,7 @@ static fb_status next_sample(fb_samples *s, float *x, uint32_t *got)
     if (*got && s->kept)
         memcpy(x, s->kept + s->at * s->elems, s->elems * sizeof *x);
     else if (*got)
-        FB_TRY(read_one(s, x, got));
+        FB_TRY(read_one(s, x, NULL, got));
     s->at += *got;
     return FB_OK;
 }

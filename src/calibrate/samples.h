@@ -8,10 +8,11 @@
 typedef struct fb_samples {
     fb_data *data; /* the caller's, opened for the model's fb_model_sample_shape */
     fb_sample_shape shape;
-    size_t elems; /* floats of a sample */
-    bool planar;  /* the model wants [c][h][w] where samples are [h][w][c] */
-    float *one;   /* a sample as it was read */
-    float *kept;  /* [count] samples in memory, or NULL: they are read anew each time */
+    size_t elems;    /* floats of a sample */
+    bool planar;     /* the model wants [c][h][w] where samples are [h][w][c] */
+    float *one;      /* a sample as it was read */
+    float *kept;     /* [count] samples in memory, or NULL: they are read anew each time */
+    int32_t *labels; /* [count] of the samples in memory, -1 where unknown; else NULL */
     uint64_t count, at;
 } fb_samples;
 

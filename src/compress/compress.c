@@ -76,6 +76,7 @@ static fb_status run_steps(fb_job *job, const fb_recipe *r)
 {
     for (uint32_t i = 0; i < r->n_steps; i++) {
         const fb_recipe_step *step = &r->steps[i];
+        job->step = i;
         fb_status status = step->method->apply(job, step);
         if (status != FB_OK)
             return fb_fail_in(status, "step '%s'", step->text);
@@ -109,6 +110,8 @@ fb_status fb_compress(const fb_model *model, const fb_compress_options *options,
         return fb_fail(FB_E_ARG, "no method is given");
     FB_TRY(fb_recipe_parse(options->method, &recipe));
     fb_job job = {.data = options->data,
+                  .recipe = &recipe,
+                  .arena = recipe.arena,
                   .seed = options->seed,
                   .n_threads = options->n_threads,
                   .cpu = options->cpu,

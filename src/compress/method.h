@@ -62,6 +62,9 @@ typedef struct fb_job {
     fb_model *reference; /* the float network with the same tensors: what the input computed, and
                             what later steps measure their error against */
     fb_data *data;       /* NULL in a dry run */
+    const fb_recipe *recipe;
+    uint32_t step;   /* of the recipe, that is being applied */
+    fb_arena *arena; /* of the job: what a step leaves to later ones */
     uint64_t seed;
     uint32_t n_threads, cpu;
     bool dry_run;

@@ -1,5 +1,5 @@
-/* The method text: steps joined by '+' or by line ends, each NAME[:key=value,...]; '#' starts a
- * comment that ends with its line. */
+/* The method text: steps joined by '+' or by line ends, each NAME[:key=value,...]; a value without
+ * a key is that of the method's first option; '#' starts a comment that ends with its line. */
 #include "compress/method.h"
 
 #include "base/status.h"
@@ -138,8 +138,12 @@ static fb_status set_value(const fb_recipe_step *step, const fb_option_def *def,
 
 static fb_status parse_option(fb_recipe *r, fb_recipe_step *step, span option)
 {
-    span rest = option, key = cut(&rest, "=");
     const fb_method_def *m = step->method;
+    span rest = option, key = cut(&rest, "=");
+    if (!memchr(option.at, '=', option.n) && m->n_options > 0) {
+        rest = option;
+        key = (span){m->options[0].key, strlen(m->options[0].key)};
+    }
     for (uint32_t i = 0; i < m->n_options; i++) {
         if (!same(key, m->options[i].key))
             continue;

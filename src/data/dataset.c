@@ -230,6 +230,22 @@ void fb_data_close(fb_data **data)
 
 /* ---- looking ---- */
 
+void fb_data_shape(const fb_data *data, fb_sample_shape *shape)
+{
+    *shape = data->prepare.shape;
+}
+
+fb_status fb_data_fits(const fb_data *data, const fb_sample_shape *shape)
+{
+    const fb_sample_shape *own = &data->prepare.shape;
+    if (own->height == shape->height && own->width == shape->width &&
+        own->channels == shape->channels)
+        return FB_OK;
+    return fb_fail(
+        FB_E_ARG, "the data was opened for samples of %ux%ux%u, the model takes %ux%ux%u",
+        own->height, own->width, own->channels, shape->height, shape->width, shape->channels);
+}
+
 uint64_t fb_data_count(const fb_data *data)
 {
     return data->count;

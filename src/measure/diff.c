@@ -253,6 +253,7 @@ static fb_status count_agreement(comparison *c, uint32_t got)
 static fb_status run_all(comparison *c, fb_data *data, const fb_measure_options *options)
 {
     uint64_t total = fb_data_count(data);
+    FB_TRY(fb_data_fits(data, &c->a.feed.shape));
     for (;;) {
         uint32_t got;
         if (options->progress &&

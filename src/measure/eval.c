@@ -55,11 +55,12 @@ static fb_status same_samples(const fb_model *model, uint32_t m, const fb_sample
     return FB_OK;
 }
 
-static fb_status prepare(evaluation *e, const fb_model *const *models,
+static fb_status prepare(evaluation *e, const fb_model *const *models, const fb_data *data,
                          const fb_measure_options *options)
 {
     fb_sample_shape shape;
     FB_TRY(fb_model_sample_shape(models[0], &shape));
+    FB_TRY(fb_data_fits(data, &shape));
     size_t sample = (size_t)shape.height * shape.width * shape.channels;
     e->tallies = fb_calloc(e->n, sizeof *e->tallies);
     e->x = fb_calloc(e->batch, sample * sizeof *e->x);
@@ -154,7 +155,7 @@ fb_status fb_eval(const fb_model *const *models, uint32_t n, fb_data *data,
                        options->batch);
     evaluation e = {.n = n, .batch = options->batch, .labelled = fb_data_labelled(data)};
     fb_status status;
-    FB_GO(prepare(&e, models, options));
+    FB_GO(prepare(&e, models, data, options));
     FB_GO(run_all(&e, data, options));
     if (e.images == 0) {
         status = fb_fail(FB_E_ARG, "the data set has no images");

@@ -8,15 +8,44 @@
  * affine  value = scale * (q - zero), q an integer of `bits` bits. Stored packed, least significant
  *         bit first, in row-major order without padding between rows; signed q as two's complement
  *         of `bits` bits. 8- and 16-bit q are therefore plain (little-endian) arrays. The bits
- *         beyond the last element are 0. That is how constants are stored; an activation while
- *         running is never packed: one byte (bits <= 8) or two for each element.
+ *         beyond the last element are 0.
+ * levels  value = scale * (level[q] - zero), q an unsigned index of `bits` bits, below n_levels,
+ *         stored packed as above. Levels ascend strictly. With level_bits = 0 they are floats and
+ *         zero is NULL; else integers of level_bits bits (signed as is_signed says): an affine grid
+ *         of level_bits bits of which so many points are used, which integer kernels take.
+ *
+ * Both may have patches: elements, constants only, whose value stands aside in 16-bit floats
+ * because the codes do not reach it; their codes are those of the nearest value.
+ *
+ * A sparse constant keeps only the elements that are not 0 (affine and levels alike; the codes of
+ * all others are gone): where they are, then their codes, packed.
+ *   bitmap  a bit for each element, 1 = kept, least significant first, padded to whole bytes
+ *   runs4   for each kept element, the number of zeros before it since the last one, in 4 bits,
+ *   runs8   or 8, packed; a gap longer than 14 (254) is written as 15 (255) = that many zeros and
+ *           no element, and goes on in the next entry
+ *
+ * An activation while running: 8- and 16-bit codes are arrays of bytes or 16-bit integers. Codes of
+ * other widths are packed likewise, row by row: each run of elements of the last two dims ([w][c];
+ * [c] in rank 2) starts at a whole byte.
  */
 #ifndef FB_MODEL_ENCODING_H
 #define FB_MODEL_ENCODING_H
 
 #include "fewbit/model.h"
 
-typedef enum fb_enc_kind { FB_ENC_PLAIN = 0, FB_ENC_AFFINE = 1, FB_ENC_COUNT } fb_enc_kind;
+typedef enum fb_enc_kind {
+    FB_ENC_PLAIN = 0,
+    FB_ENC_AFFINE = 1,
+    FB_ENC_LEVELS = 2,
+    FB_ENC_COUNT
+} fb_enc_kind;
+
+typedef enum fb_sparse {
+    FB_DENSE = 0,
+    FB_SPARSE_BITMAP = 1,
+    FB_SPARSE_RUNS4 = 2,
+    FB_SPARSE_RUNS8 = 3
+} fb_sparse;
 
 typedef struct fb_encoding {
     fb_enc_kind kind;
@@ -32,6 +61,17 @@ typedef struct fb_encoding {
     uint32_t n_scales; /* 1, or dims[axis], or dims[axis] * groups */
     float *scale;      /* [n_scales], finite, > 0 */
     int32_t *zero;     /* [n_scales] within q's range, or NULL when all are 0 */
+    /* levels: bits 1..8; scales as above, without groups; */
+    uint16_t n_levels;  /* 1 .. 2^bits */
+    uint8_t level_bits; /* 0: floats; 2..16: integers */
+    uint32_t n_tables;  /* 1, or dims[axis] */
+    float *level;       /* [n_tables][n_levels], ascending */
+    /* constants: */
+    fb_sparse sparse;
+    size_t n_kept; /* sparse: entries stored (with runs: those without element count, too) */
+    uint32_t n_patches;
+    uint64_t *patch_at; /* [n_patches] element numbers, ascending */
+    float *patch;       /* [n_patches] exact in f16 */
 } fb_encoding;
 
 struct fb_tensor;

@@ -1,0 +1,168 @@
+/* Candidates against the reference, image by image. */
+#include "compress/judge.h"
+
+#include "base/size.h"
+#include "base/status.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct court {
+    const fb_judge *judge;
+    float *scores; /* where the reference's go; NULL while a candidate is judged */
+    float *row;    /* [classes] */
+    uint64_t image, correct;
+    double loss;
+} court;
+
+static fb_status no_memory(void)
+{
+    return fb_fail(FB_E_MEMORY, "no memory to judge candidates");
+}
+
+static size_t best_of(const float *x, size_t n)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++)
+        best = x[i] > x[best] ? i : best;
+    return best;
+}
+
+/* Scores, logits or probabilities, as log-probabilities. One score stays as it is. */
+static void normalise(const float *x, size_t n, float *out)
+{
+    double sum = 0, most = (double)x[best_of(x, n)], total = 0;
+    bool distribution = n > 1;
+    for (size_t i = 0; i < n; i++) {
+        distribution = distribution && x[i] >= 0;
+        total += (double)x[i];
+        sum += exp((double)x[i] - most);
+    }
+    distribution = distribution && fabs(total - 1) < 1e-3;
+    for (size_t i = 0; i < n; i++) {
+        double v = (double)x[i];
+        if (n > 1)
+            v = distribution ? log(v > 1e-30 ? v : 1e-30) : v - most - log(sum);
+        out[i] = (float)v;
+    }
+}
+
+static double distance(const float *wanted, const float *got, size_t n)
+{
+    double loss = 0;
+    if (n == 1) {
+        double d = (double)got[0] - (double)wanted[0];
+        return d * d / fmax((double)wanted[0] * (double)wanted[0], 1e-30);
+    }
+    for (size_t i = 0; i < n; i++)
+        loss += exp((double)wanted[i]) * ((double)wanted[i] - (double)got[i]);
+    return loss > 0 ? loss : 0;
+}
+
+static fb_status hear_image(court *c, const float *scores)
+{
+    const fb_judge *j = c->judge;
+    if (c->image >= j->samples.count) /* repeated, to fill a batch of fixed size */
+        return FB_OK;
+    for (size_t i = 0; i < j->classes; i++) {
+        if (!isfinite(scores[i]))
+            return fb_fail(FB_E_FORMAT, "score %zu is %g; scores must be finite", i,
+                           (double)scores[i]);
+    }
+    float *row = c->scores ? c->scores + c->image * j->classes : c->row;
+    normalise(scores, j->classes, row);
+    const float *wanted = (c->scores ? c->scores : j->wanted) + c->image * j->classes;
+    size_t label = j->labelled ? (size_t)j->samples.labels[c->image] : best_of(wanted, j->classes);
+    c->correct += best_of(row, j->classes) == label;
+    c->loss += distance(wanted, row, j->classes);
+    c->image++;
+    return FB_OK;
+}
+
+static fb_status hear(void *user, uint32_t k, const fb_view *view)
+{
+    court *c = user;
+    (void)k;
+    if (view->dtype != FB_F32)
+        return fb_fail(FB_E_UNSUPPORTED, "candidates are judged by float scores, and these are %s",
+                       fb_dtype_name(view->dtype));
+    for (size_t at = 0; at + c->judge->classes <= view->n_elems; at += c->judge->classes)
+        FB_TRY(hear_image(c, (const float *)view->data + at));
+    return FB_OK;
+}
+
+static fb_status hold_court(court *c, const fb_model *model, fb_verdict *verdict)
+{
+    fb_judge *j = (fb_judge *)c->judge;
+    fb_source source = fb_samples_source(&j->samples);
+    FB_TRY(fb_watch(model, &source, model->outputs, 1, &j->options, hear, c));
+    double n = (double)(c->image ? c->image : 1);
+    *verdict = (fb_verdict){c->image, (double)c->correct / n, c->loss / n};
+    return FB_OK;
+}
+
+fb_status fb_judge_open(const fb_job *job, uint64_t images, fb_judge *judge)
+{
+    const fb_model *m = job->reference;
+    const fb_tensor *out = &m->tensors[m->outputs[0]];
+    int64_t elems, batch = 1;
+    fb_status status;
+    *judge = (fb_judge){.options = fb_job_watch(job, "judge")};
+    judge->options.progress = NULL; /* told by the step, candidate by candidate */
+    FB_GO(fb_samples_open(m, job->data, images, &judge->samples));
+    if (out->rank > 0 && out->dims[0] > 0)
+        batch = out->dims[0];
+    if (!fb_tensor_elems(out, 1, &elems) || elems / batch < 1 ||
+        !(judge->wanted = fb_calloc((size_t)judge->samples.count, (size_t)(elems / batch) * 4))) {
+        status = no_memory();
+        goto fail;
+    }
+    judge->classes = (size_t)(elems / batch);
+    judge->labelled = fb_data_labelled(job->data) && judge->classes > 1;
+    for (uint64_t i = 0; i < judge->samples.count && judge->labelled; i++) {
+        int32_t label = judge->samples.labels[i];
+        if ((uint64_t)label >= judge->classes && label >= 0) {
+            status = fb_fail(FB_E_ARG,
+                             "label %d of the calibration data is not below %zu, the "
+                             "network's classes",
+                             (int)label, judge->classes);
+            goto fail;
+        }
+        judge->labelled = label >= 0;
+    }
+    fb_verdict verdict;
+    court c = {.judge = judge, .scores = judge->wanted};
+    FB_GO(hold_court(&c, m, &verdict));
+    return FB_OK;
+fail:
+    fb_judge_close(judge);
+    return status;
+}
+
+fb_status fb_judge_reference(fb_judge *judge, fb_verdict *verdict)
+{
+    uint64_t correct = 0, n = judge->samples.count;
+    for (uint64_t i = 0; i < n; i++) {
+        size_t best = best_of(judge->wanted + i * judge->classes, judge->classes);
+        correct += !judge->labelled || best == (size_t)judge->samples.labels[i];
+    }
+    *verdict = (fb_verdict){n, (double)correct / (double)n, 0};
+    return FB_OK;
+}
+
+fb_status fb_judge_run(fb_judge *judge, const fb_model *model, fb_verdict *verdict)
+{
+    court c = {.judge = judge, .row = fb_calloc(judge->classes, sizeof(float))};
+    if (!c.row)
+        return no_memory();
+    fb_status status = hold_court(&c, model, verdict);
+    fb_free(c.row);
+    return status;
+}
+
+void fb_judge_close(fb_judge *judge)
+{
+    fb_samples_close(&judge->samples);
+    fb_free(judge->wanted);
+    *judge = (fb_judge){0};
+}
