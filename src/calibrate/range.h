@@ -41,9 +41,16 @@ void fb_range_codes(fb_range r, unsigned bits, float *scale, int32_t *zero);
  * deviation. */
 double fb_aciq_laplace(unsigned bits);
 double fb_aciq_gauss(unsigned bits);
+/* The clipping for a mean deviation and a standard deviation, by the distribution of the two that
+ * has their ratio more nearly. */
+double fb_aciq_boundary(double deviation, double sigma, unsigned bits);
 
 /* KL's candidate i: divergence between counts [n] clipped to their first i bins and the same
  * quantised to `levels`; negative when it is infinite. */
 double fb_kl_of(const uint64_t *counts, uint32_t n, uint32_t i, uint32_t levels);
+/* The same for bins [from, to) on both sides of zero. With half_ends the outermost levels (2 at
+ * least) stand on the ends of the range, as those of symmetric codes do. */
+double fb_kl_cells(const uint64_t *counts, uint32_t n, uint32_t from, uint32_t to, uint32_t levels,
+                   bool half_ends);
 
 #endif

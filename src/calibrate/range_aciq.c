@@ -44,6 +44,12 @@ double fb_aciq_gauss(unsigned bits)
     return least(gauss_error, bits);
 }
 
+double fb_aciq_boundary(double deviation, double sigma, unsigned bits)
+{
+    bool laplace = deviation < (SQRT_HALF + SQRT_2_PI) / 2 * sigma;
+    return laplace ? fb_aciq_laplace(bits) * deviation : fb_aciq_gauss(bits) * sigma;
+}
+
 /* E|x - centre| over all values but, for rectified tensors, the zeros. */
 static double mean_deviation(const fb_hist *h, double centre, double n_zero, double *n)
 {
@@ -68,7 +74,6 @@ fb_range fb_range_aciq(const fb_stats *s, unsigned bits)
         return fb_range_minmax(s);
     double variance = s->sum_sq / n - centre * centre, sigma = variance > 0 ? sqrt(variance) : 0;
     unsigned m = rectified ? bits + 1 : bits;
-    bool laplace = deviation < (SQRT_HALF + SQRT_2_PI) / 2 * sigma;
-    double a = laplace ? fb_aciq_laplace(m) * deviation : fb_aciq_gauss(m) * sigma;
+    double a = fb_aciq_boundary(deviation, sigma, m);
     return fb_range_fit(s, centre - a, centre + a);
 }

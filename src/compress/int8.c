@@ -104,7 +104,7 @@ static fb_status encode_weight(const work *w, const fb_node *n)
     const fb_option *o = w->step->option;
     fb_weight_rule rule = {.bits = w->step->bits,
                            .per_channel = o[OPT_PER].choice == 0,
-                           .mse = o[OPT_WEIGHTS].choice == 1,
+                           .range = (fb_weight_range)o[OPT_WEIGHTS].choice,
                            .restore = w->restore};
     uint32_t oc = (uint32_t)m->tensors[weight].dims[0];
     fb_weight_codes codes = {0};
@@ -293,9 +293,9 @@ const fb_method_def fb_method_int8 = {
              .meaning = "for act=percentile"},
             {.key = "weights",
              .kind = FB_OPTION_CHOICE,
-             .choices = "minmax|mse",
+             .choices = FB_WEIGHT_RANGES,
              .preset = "mse",
-             .meaning = "weight scales by largest value or by least squared error"},
+             .meaning = "how the range of the weights of a scale is chosen"},
             {.key = "per",
              .kind = FB_OPTION_CHOICE,
              .choices = "channel|tensor",

@@ -3,102 +3,16 @@
 #include "compress/weights.h"
 
 #include "base/size.h"
-#include "numeric/grid.h"
 #include "numeric/requant.h"
-
-typedef struct limits {
-    int32_t lo, hi;
-} limits;
-
-static bool has_zero(const fb_weight_rule *rule)
-{
-    return rule->zero || rule->bits == 1;
-}
-
-static limits limits_of(const fb_weight_rule *rule)
-{
-    int32_t hi = fb_code_max(rule->bits, !has_zero(rule));
-    return (limits){has_zero(rule) ? 0 : -hi, hi};
-}
 
 int32_t fb_weight_code(const fb_weight_rule *rule, float w, float scale, int32_t zero)
 {
-    limits l = limits_of(rule);
-    return fb_quantize(w, scale, zero, l.lo, l.hi);
+    int32_t lo, hi;
+    fb_weight_limits(rule, &lo, &hi);
+    return fb_quantize(w, scale, zero, lo, hi);
 }
 
 /* --- scales ---------------------------------------------------------------------------------- */
-
-/* 0 for a block without weights. Scales that a file stores by the dozen lie on a grid
- * (numeric/grid.h), or are powers of two: the next one up for a given range, so that nothing is
- * clipped. */
-static float tidy(const fb_weight_rule *rule, float scale)
-{
-    const float least = 0x1p-60f; /* products with activation scales must stay normal floats */
-    if (!(scale > 0))
-        return 0;
-    scale = scale > least ? scale : least;
-    if (rule->pow2) {
-        int e;
-        float m = frexpf(scale, &e);
-        scale = ldexpf(1, m > 0.5f ? e : e - 1);
-    } else if (rule->per_channel) {
-        scale = fb_grid_scale(fb_grid_up(scale));
-    }
-    return scale;
-}
-
-typedef struct choice {
-    float scale;
-    int32_t zero;
-} choice;
-
-static choice cover(const fb_weight_rule *rule, float lo, float hi)
-{
-    limits l = limits_of(rule);
-    lo = lo < 0 ? lo : 0;
-    hi = hi > 0 ? hi : 0;
-    if (!has_zero(rule)) {
-        float most = -lo > hi ? -lo : hi;
-        return (choice){tidy(rule, most / (float)l.hi), 0};
-    }
-    float scale = tidy(rule, (hi - lo) / (float)l.hi);
-    return (choice){scale, scale > 0 ? fb_quantize(-lo, scale, 0, l.lo, l.hi) : 0};
-}
-
-static double error_of(const fb_weight_rule *rule, const float *w, size_t n, choice c)
-{
-    limits l = limits_of(rule);
-    float inverse = 1 / c.scale, lo = (float)(l.lo - c.zero), hi = (float)(l.hi - c.zero);
-    double total = 0;
-    for (size_t i = 0; i < n; i++) {
-        float v = w[i] * inverse;
-        float q = v > lo ? v : lo;
-        q = q < hi ? q : hi;
-        q = (q + 12582912.0f) - 12582912.0f; /* nearest integer for |q| < 2^22 */
-        total += (double)((v - q) * (v - q));
-    }
-    return total * (double)c.scale * (double)c.scale;
-}
-
-/* Shrinks the range by a step of the grid (4.4%) a time, down to a fifth; powers of two by halves.
- */
-static choice least_error(const fb_weight_rule *rule, const float *w, size_t n, float lo, float hi)
-{
-    choice best = cover(rule, lo, hi);
-    double least = error_of(rule, w, n, best);
-    int steps = rule->pow2 ? 3 : 37;
-    for (int i = 1; i <= steps; i++) {
-        float f = rule->pow2 ? ldexpf(1, -i) : fb_grid_scale(-i);
-        choice c = cover(rule, lo * f, hi * f);
-        double e = error_of(rule, w, n, c);
-        if (e < least) {
-            least = e;
-            best = c;
-        }
-    }
-    return best;
-}
 
 static size_t block_length(const fb_weight_codes *c, size_t b)
 {
@@ -154,21 +68,23 @@ static void restore_scales(fb_weight_codes *c)
 {
     const fb_weight_rule *rule = c->rule;
     double chosen = 0, own = 0;
-    if (!rule->restore || rule->pow2 || !rule->per_channel || has_zero(rule))
+    int32_t least, top;
+    fb_weight_limits(rule, &least, &top);
+    if (!rule->restore || rule->pow2 || !rule->per_channel || fb_weight_has_zero(rule))
         return;
     for (int store = 0; store < 2; store++) {
         for (size_t b = 0; b < c->n_blocks; b++) {
             const float *w = block_start(c, b);
             size_t n = block_length(c, b);
-            float scale = largest(w, n) / (float)limits_of(rule).hi;
+            float scale = largest(w, n) / (float)top;
             if (!(scale > 0x1p-60f))
                 continue;
             if (store) {
                 c->scale[b] = scale;
                 continue;
             }
-            chosen += error_of(rule, w, n, (choice){c->scale[b], 0});
-            own += error_of(rule, w, n, (choice){scale, 0});
+            chosen += fb_weight_error(rule, w, n, (fb_weight_grid){c->scale[b], 0});
+            own += fb_weight_error(rule, w, n, (fb_weight_grid){scale, 0});
         }
         if (own > chosen / 16)
             return;
@@ -178,15 +94,7 @@ static void restore_scales(fb_weight_codes *c)
 static void choose_scales(fb_weight_codes *c)
 {
     for (size_t b = 0; b < c->n_blocks; b++) {
-        const float *w = block_start(c, b);
-        size_t n = block_length(c, b);
-        float lo = 0, hi = 0;
-        for (size_t i = 0; i < n; i++) {
-            lo = w[i] < lo ? w[i] : lo;
-            hi = w[i] > hi ? w[i] : hi;
-        }
-        bool search = c->rule->mse && lo < hi;
-        choice best = search ? least_error(c->rule, w, n, lo, hi) : cover(c->rule, lo, hi);
+        fb_weight_grid best = fb_weight_choose(c->rule, block_start(c, b), block_length(c, b));
         c->scale[b] = best.scale;
         if (c->zero)
             c->zero[b] = best.zero;
@@ -216,8 +124,8 @@ fb_status fb_weight_codes_init(fb_weight_codes *c, const fb_tensor *t, const fb_
     fb_status status;
     c->w = fb_calloc(c->n, sizeof *c->w);
     c->scale = fb_calloc(c->n_blocks, sizeof *c->scale);
-    c->zero = has_zero(rule) ? fb_calloc(c->n_blocks, sizeof *c->zero) : NULL;
-    if (!c->w || !c->scale || (has_zero(rule) && !c->zero)) {
+    c->zero = fb_weight_has_zero(rule) ? fb_calloc(c->n_blocks, sizeof *c->zero) : NULL;
+    if (!c->w || !c->scale || (fb_weight_has_zero(rule) && !c->zero)) {
         status = fb_fail(FB_E_MEMORY, "no memory for weight '%.200s'", t->name);
         goto fail;
     }
@@ -253,7 +161,7 @@ fb_status fb_weight_codes_store(const fb_weight_codes *c, fb_model *m, int32_t t
     bool grouped = c->per_inner > 1;
     fb_encoding e = {.kind = FB_ENC_AFFINE,
                      .bits = (uint8_t)rule->bits,
-                     .is_signed = !has_zero(rule),
+                     .is_signed = !fb_weight_has_zero(rule),
                      .pow2 = rule->pow2,
                      .axis = channels ? 0 : -1,
                      .group = grouped ? (uint32_t)c->block : 0,

@@ -364,7 +364,10 @@ static void old_codes_are_found_again(void **state)
     net_ok(fb_model_create(&m));
     net_ok(fb_model_add_const(m, "w", FB_F32, 2, sample_dims(OC, K, 0, 0), w, &t));
     for (int mse = 0; mse < 2; mse++) {
-        fb_weight_rule rule = {.bits = 8, .per_channel = true, .mse = mse, .restore = true};
+        fb_weight_rule rule = {.bits = 8,
+                               .per_channel = true,
+                               .range = mse ? FB_WEIGHT_MSE : FB_WEIGHT_MINMAX,
+                               .restore = true};
         fb_model *copy;
         fb_weight_codes c;
         net_ok(fb_model_clone(m, false, &copy));
