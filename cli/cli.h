@@ -9,6 +9,7 @@
 #include "fewbit/fewbit.h"
 #include "fewbit/measure.h"
 #include "fewbit/onnx.h"
+#include "fewbit/search.h"
 
 #if defined(__GNUC__)
 #define CLI_PRINTF(f, a) __attribute__((format(printf, f, a)))
@@ -83,6 +84,11 @@ fb_measure_options measure_options(const arguments *args, progress *p);
  * that the prediction and the file agree to the byte. `before` gets its prep and labels, too. */
 int squeeze(const arguments *args, const char *path, fb_model *before, bool dry_run, progress *p,
             fb_model **after);
+
+/* --- sensitivity (sensitivity.c) -------------------------------------------------------------- */
+
+/* `inspect --sensitivity`: runs or continues the trials and reports them. */
+int report_sensitivity(const arguments *args, fb_model *model);
 
 /* --- layers (layers.c) ----------------------------------------------------------------------- */
 

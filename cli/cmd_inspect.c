@@ -194,14 +194,28 @@ static int report(const arguments *args, const fb_model *model, const prediction
     return json_emit(args, r);
 }
 
+/* Options that only some ways of looking take. */
 static int check(const arguments *args)
 {
-    static const option_id dry_only[] = {OPT_METHOD, OPT_DATA, OPT_PREP, OPT_LABELS,
-                                         OPT_LIMIT,  OPT_SEED, OPT_CPU,  OPT_THREADS};
-    for (size_t i = 0; !args->dry_run && i < sizeof dry_only / sizeof dry_only[0]; i++) {
-        if (args->given[dry_only[i]])
-            return fail(EXIT_USAGE, "inspect: --%s has no effect without --dry-run",
-                        option_table[dry_only[i]].name);
+    static const struct {
+        option_id id;
+        bool dry, sense;
+    } some[] = {{OPT_METHOD, true, false}, {OPT_LABELS, true, false}, {OPT_SEED, true, false},
+                {OPT_DATA, true, true},    {OPT_PREP, true, true},    {OPT_LIMIT, true, true},
+                {OPT_CPU, true, true},     {OPT_THREADS, true, true}, {OPT_BITS, false, true},
+                {OPT_STATE, false, true}};
+    if (args->dry_run && args->sensitivity)
+        return fail(EXIT_USAGE, "inspect: --dry-run and --sensitivity exclude each other");
+    if (args->sensitivity && !args->data)
+        return fail(EXIT_USAGE, "inspect: --sensitivity needs --data, the images to try on");
+    for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
+        bool fine = (args->dry_run && some[i].dry) || (args->sensitivity && some[i].sense);
+        if (args->given[some[i].id] && !fine)
+            return fail(EXIT_USAGE, "inspect: --%s has no effect without %s",
+                        option_table[some[i].id].name,
+                        !some[i].sense ? "--dry-run"
+                        : some[i].dry  ? "--dry-run or --sensitivity"
+                                       : "--sensitivity");
     }
     return json_check(args);
 }
@@ -216,7 +230,7 @@ static int run(const arguments *args)
     if (code == EXIT_DONE && args->dry_run)
         code = predict(args, model, &dry);
     if (code == EXIT_DONE)
-        code = report(args, model, &dry);
+        code = args->sensitivity ? report_sensitivity(args, model) : report(args, model, &dry);
     fb_model_close(&dry.after);
     fb_model_close(&model);
     return code;
@@ -228,13 +242,21 @@ const command cmd_inspect = {
     .min_files = 1,
     .max_files = 1,
     .summary = "show layers, shapes, MACs, parameters, and what is compressible",
-    .example = "fewbit inspect net.onnx\nfewbit inspect --dry-run --method int8 net.onnx\n",
+    .example = "fewbit inspect net.onnx\n"
+               "fewbit inspect --dry-run --method int8 net.onnx\n"
+               "fewbit inspect --sensitivity --data calib/ --prep imagenet net.onnx\n",
     .notes =
         "With --dry-run the model is shown as --method would leave it, with the size of the file\n"
         "to the byte, before any image is read. Preprocessing and class names lie in the file, so\n"
-        "give it the --prep and --labels (or the --data with its class folders) of the real run.\n",
-    .options = {OPT_DRY_RUN, OPT_METHOD, OPT_DATA, OPT_PREP, OPT_LABELS, OPT_LIMIT, OPT_SEED,
-                OPT_THREADS, OPT_CPU, OPT_JSON, OPT_QUIET, OPT_END},
+        "give it the --prep and --labels (or the --data with its class folders) of the real run.\n"
+        "\n"
+        "With --sensitivity each layer is tried alone in few bits, its weights and then its "
+        "input,\n"
+        "on the images of --data (64 unless --limit says otherwise), by forward runs alone. An\n"
+        "interrupted run goes on where it stopped when the same command is given again.\n",
+    .options = {OPT_DRY_RUN, OPT_METHOD, OPT_SENSITIVITY, OPT_BITS, OPT_STATE, OPT_DATA, OPT_PREP,
+                OPT_LABELS, OPT_LIMIT, OPT_SEED, OPT_THREADS, OPT_CPU, OPT_JSON, OPT_QUIET,
+                OPT_END},
     .threads = 0,
     .batch = 1,
     .limit = 512,

@@ -8,66 +8,48 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OPTION(id, letter, name, arg, value, help) [id] = {id, letter, name, arg, value, help}
 const option_def option_table[OPT_COUNT] = {
-#define OPTION(id, letter, name, arg, value, help) [id] = {id, letter, name, arg, value, help},
-    OPTION(OPT_OUTPUT, 'o', "output", ARG_NEEDED, "FILE", "write the result to FILE") OPTION(
-        OPT_FORCE, 'f', "force", ARG_NONE, "",
-        "replace an existing output file") OPTION(OPT_METHOD, 'm', "method", ARG_NEEDED, "TEXT",
-                                                  "methods to apply, joined by '+' (see 'fewbit "
-                                                  "info --methods')")
-        OPTION(OPT_DATA, 0, "data", ARG_NEEDED, "SPEC",
-               "images: a folder, a 'path label' list, IDX, CIFAR binary or x.npy[,y.npy]")
-            OPTION(OPT_PREP, 0, "prep", ARG_NEEDED, "TEXT",
-                   "preprocessing, NAME[,key=value...]: imagenet, tensorflow, caffe, cifar10, "
-                   "mnist, none") OPTION(OPT_LABELS, 0, "labels", ARG_NEEDED, "FILE",
-                                         "names of the classes, one a line")
-                OPTION(OPT_LIMIT, 0, "limit", ARG_NEEDED, "N",
-                       "at most N images, spread evenly over the data (0 = all)")
-                    OPTION(OPT_SEED, 0, "seed", ARG_NEEDED, "N",
-                           "seed of everything random (default 0)")
-                        OPTION(OPT_DRY_RUN, 0, "dry-run", ARG_NONE, "",
-                               "write nothing and read no image; tell the size the file would have")
-                            OPTION(OPT_EVAL, 0, "eval", ARG_NEEDED, "SPEC",
-                                   "measure both models on these images and note the accuracy in "
-                                   "the file") OPTION(OPT_TO, 0, "to", ARG_NEEDED, "FORMAT",
-                                                      "format to write: onnx (default)")
-                                OPTION(OPT_TOP, 'k', "top", ARG_NEEDED, "K",
-                                       "show the K best classes (default 5)")
-                                    OPTION(OPT_BATCH, 'b', "batch", ARG_NEEDED, "N",
-                                           "images in one run") OPTION(OPT_SECONDS, 0, "seconds",
-                                                                       ARG_NEEDED, "S",
-                                                                       "time each model for S "
-                                                                       "seconds (default 2)")
-                                        OPTION(OPT_THRESHOLD, 0, "threshold", ARG_NEEDED, "DB",
-                                               "a layer below DB decibels is wrong (default 20)")
-                                            OPTION(OPT_THREADS, 'j', "threads", ARG_NEEDED, "N",
-                                                   "threads (0 = all cores)")
-                                                OPTION(OPT_CPU, 0, "cpu", ARG_NEEDED, "LEVEL",
-                                                       "instruction sets to use: ref, avx2, vnni, "
-                                                       "neon, "
-                                                       "all, or several joined by ','")
-                                                    OPTION(OPT_KERNELS, 0, "kernels", ARG_NONE, "",
-                                                           "list the kernels and which this CPU "
-                                                           "may use")
-                                                        OPTION(OPT_METHODS, 0, "methods", ARG_NONE,
-                                                               "",
-                                                               "list the methods and their options")
-                                                            OPTION(
-                                                                OPT_JSON, 0, "json", ARG_MAY,
-                                                                "FILE",
-                                                                "print JSON instead of tables, or "
-                                                                "write it to FILE beside them")
-                                                                OPTION(OPT_QUIET, 'q', "quiet",
-                                                                       ARG_NONE, "",
-                                                                       "no progress and no summary")
-                                                                    OPTION(OPT_VERBOSE, 'v',
-                                                                           "verbose", ARG_NONE, "",
-                                                                           "say more")
-                                                                        OPTION(OPT_HELP, 'h',
-                                                                               "help", ARG_NONE, "",
-                                                                               "show this help")
-#undef OPTION
+    OPTION(OPT_OUTPUT, 'o', "output", ARG_NEEDED, "FILE", "write the result to FILE"),
+    OPTION(OPT_FORCE, 'f', "force", ARG_NONE, "", "replace an existing output file"),
+    OPTION(OPT_METHOD, 'm', "method", ARG_NEEDED, "TEXT",
+           "methods to apply, joined by '+' (see 'fewbit info --methods')"),
+    OPTION(OPT_DATA, 0, "data", ARG_NEEDED, "SPEC",
+           "images: a folder, a 'path label' list, IDX, CIFAR binary or x.npy[,y.npy]"),
+    OPTION(OPT_PREP, 0, "prep", ARG_NEEDED, "TEXT",
+           "preprocessing, NAME[,key=value...]: imagenet, tensorflow, caffe, cifar10, mnist, none"),
+    OPTION(OPT_LABELS, 0, "labels", ARG_NEEDED, "FILE", "names of the classes, one a line"),
+    OPTION(OPT_LIMIT, 0, "limit", ARG_NEEDED, "N",
+           "at most N images, spread evenly over the data (0 = all)"),
+    OPTION(OPT_SEED, 0, "seed", ARG_NEEDED, "N", "seed of everything random (default 0)"),
+    OPTION(OPT_DRY_RUN, 0, "dry-run", ARG_NONE, "",
+           "write nothing and read no image; tell the size the file would have"),
+    OPTION(OPT_SENSITIVITY, 0, "sensitivity", ARG_NONE, "",
+           "try each layer alone in few bits, on --data"),
+    OPTION(OPT_BITS, 0, "bits", ARG_NEEDED, "LIST",
+           "widths to try, joined by ',' (default 8,6,5,4,3,2)"),
+    OPTION(OPT_STATE, 0, "state", ARG_NEEDED, "FILE",
+           "keep finished trials in FILE and go on from there"),
+    OPTION(OPT_EVAL, 0, "eval", ARG_NEEDED, "SPEC",
+           "measure both models on these images and note the accuracy in the file"),
+    OPTION(OPT_TO, 0, "to", ARG_NEEDED, "FORMAT", "format to write: onnx (default)"),
+    OPTION(OPT_TOP, 'k', "top", ARG_NEEDED, "K", "show the K best classes (default 5)"),
+    OPTION(OPT_BATCH, 'b', "batch", ARG_NEEDED, "N", "images in one run"),
+    OPTION(OPT_SECONDS, 0, "seconds", ARG_NEEDED, "S", "time each model for S seconds (default 2)"),
+    OPTION(OPT_THRESHOLD, 0, "threshold", ARG_NEEDED, "DB",
+           "a layer below DB decibels is wrong (default 20)"),
+    OPTION(OPT_THREADS, 'j', "threads", ARG_NEEDED, "N", "threads (0 = all cores)"),
+    OPTION(OPT_CPU, 0, "cpu", ARG_NEEDED, "LEVEL",
+           "instruction sets to use: ref, avx2, vnni, neon, all, or several joined by ','"),
+    OPTION(OPT_KERNELS, 0, "kernels", ARG_NONE, "", "list the kernels and which this CPU may use"),
+    OPTION(OPT_METHODS, 0, "methods", ARG_NONE, "", "list the methods and their options"),
+    OPTION(OPT_JSON, 0, "json", ARG_MAY, "FILE",
+           "print JSON instead of tables, or write it to FILE beside them"),
+    OPTION(OPT_QUIET, 'q', "quiet", ARG_NONE, "", "no progress and no summary"),
+    OPTION(OPT_VERBOSE, 'v', "verbose", ARG_NONE, "", "say more"),
+    OPTION(OPT_HELP, 'h', "help", ARG_NONE, "", "show this help"),
 };
+#undef OPTION
 
 bool command_takes(const command *c, option_id id)
 {
@@ -126,6 +108,23 @@ static int read_real(const arguments *a, option_id id, const char *text, double 
     return bad_value(a, id, text, rule);
 }
 
+static int read_widths(arguments *a, const char *text)
+{
+    char rule[80];
+    snprintf(rule, sizeof rule, "up to %d integers from 2 to 16 joined by ','", MAX_WIDTHS);
+    a->n_widths = 0;
+    for (const char *p = text;; p++) {
+        char *end;
+        unsigned long v = *p >= '0' && *p <= '9' ? strtoul(p, &end, 10) : 0;
+        if (v < 2 || v > 16 || a->n_widths == MAX_WIDTHS || (*end != ',' && *end != '\0'))
+            return bad_value(a, OPT_BITS, text, rule);
+        a->widths[a->n_widths++] = (uint32_t)v;
+        p = end;
+        if (!*p)
+            return EXIT_DONE;
+    }
+}
+
 static int take(arguments *a, option_id id, const char *text)
 {
     a->given[id] = true;
@@ -144,6 +143,14 @@ static int take(arguments *a, option_id id, const char *text)
         return EXIT_DONE;
     case OPT_LABELS:
         a->labels = text;
+        return EXIT_DONE;
+    case OPT_BITS:
+        return read_widths(a, text);
+    case OPT_STATE:
+        a->state = text;
+        return *text ? EXIT_DONE : bad_value(a, id, "''", "a file name");
+    case OPT_SENSITIVITY:
+        a->sensitivity = true;
         return EXIT_DONE;
     case OPT_EVAL:
         a->eval = text;
@@ -276,7 +283,9 @@ int arguments_parse(const command *c, int argc, char **argv, arguments *args)
                         .top = 5,
                         .seconds = 2,
                         .threshold = 20,
-                        .to = "onnx"};
+                        .to = "onnx",
+                        .widths = {8, 6, 5, 4, 3, 2},
+                        .n_widths = 6};
     build_getopt(longs, shorts);
     opterr = 0;
     optind = 1;

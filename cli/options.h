@@ -19,6 +19,9 @@ typedef enum option_id {
     OPT_LIMIT,
     OPT_SEED,
     OPT_DRY_RUN,
+    OPT_SENSITIVITY,
+    OPT_BITS,
+    OPT_STATE,
     OPT_EVAL,
     OPT_TO,
     OPT_TOP,
@@ -47,17 +50,20 @@ typedef struct option_def {
     const char *help;
 } option_def;
 
+enum { MAX_WIDTHS = 15 };
+
 /* What was given, checked and converted. Values not given hold the defaults of the table. */
 typedef struct arguments {
     const struct command *command;
     char **files;
     int n_files;
     bool given[OPT_COUNT];
-    const char *output, *method, *data, *prep, *labels, *eval, *to, *json_file;
+    const char *output, *method, *data, *prep, *labels, *eval, *to, *state, *json_file;
     uint64_t limit, seed;
     uint32_t batch, threads, cpu, top;
+    uint32_t widths[MAX_WIDTHS], n_widths;
     double seconds, threshold;
-    bool force, dry_run, kernels, methods, json, quiet, verbose;
+    bool force, dry_run, sensitivity, kernels, methods, json, quiet, verbose;
 } arguments;
 
 typedef struct command {

@@ -134,6 +134,11 @@ refuse 2 'export onto the input' 'is the input' export in.fewbit -o in.fewbit -f
 refuse 1 'output in a missing folder' 'No such file' compress "$NET" --method w8 -o no/where.fewbit
 refuse 1 'output is a folder' 'regular' compress "$NET" --method w8 -o words -f
 refuse 1 'output is a device' 'regular' compress "$NET" --method w8 -o /dev/full -f
+refuse 2 'sensitivity without data' 'needs --data' inspect "$NET" --sensitivity
+refuse 2 'bits without sensitivity' 'no effect without --sensitivity' inspect "$NET" --bits 4
+refuse 2 'widths that make no sense' 'integers from 2 to 16' inspect "$NET" --sensitivity --bits 4,,3
+refuse 2 'a width too far' 'integers from 2 to 16' inspect "$NET" --sensitivity --bits 17
+refuse 2 'dry sensitivity' 'exclude each other' inspect "$NET" --sensitivity --dry-run
 refuse 1 'JSON over a model' 'leaves it alone' inspect in.fewbit --json=in.fewbit
 check 'the model is whole' cmp good.fewbit in.fewbit
 compress "$NET" --method w8 -o good2.fewbit && compress "$NET" --method w4 -o good2.fewbit -f

@@ -30,6 +30,19 @@ run 0 'compress w4 without data' compress "$NET" --method w4 -o w4.fewbit -q
 check 'quiet is quiet' test ! -s err
 check 'four bits are smaller' test "$(stat -c %s w4.fewbit)" -lt "$(stat -c %s net.fewbit)"
 
+# each layer alone; finished trials are kept in the user's cache
+export XDG_CACHE_HOME=$PWD/cache
+run 0 sensitivity inspect "$NET" --sensitivity --bits 8,2 --data "$CALIB" --limit 24 --prep "$PREP" --json
+json "r['schema'] == 'fewbit/sensitivity-1' and r['images'] == 24 and r['labelled']"
+json "len({(x['layer'], x['what'], x['bits']) for x in r['rows']}) == len(r['rows']) > 30"
+json "sum(x['loss'] for x in r['rows'] if x['bits'] == 2) > 10 * sum(x['loss'] for x in r['rows'] if x['bits'] == 8)"
+cp out first.json
+check 'trials are kept' test "$(ls cache/fewbit | wc -l)" = 1
+run 0 'sensitivity again' inspect "$NET" --sensitivity --bits 8,2 --data "$CALIB" --limit 24 --prep "$PREP" --json
+check 'nothing is tried twice, and the report is the same' cmp out first.json
+run 0 'sensitivity as a table' inspect "$NET" --sensitivity --bits 8,2 --data "$CALIB" --limit 24 --prep "$PREP"
+check 'two tables' test "$(grep -c 'loss (1000 x KL' out)" = 2
+
 run 0 'inspect .fewbit' inspect net.fewbit
 check 'prep travels' grep -q '^prep  *none,.*scale=255' out
 check 'labels travel' grep -q '^labels  *36: 0 ... Z' out

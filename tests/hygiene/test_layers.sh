@@ -29,6 +29,7 @@ allowed() {
     data) echo "public base" ;;
     calibrate) echo "public base numeric" ;;
     compress) echo "public base model numeric calibrate" ;;
+    search) echo "public base model numeric calibrate compress" ;;
     measure) echo "public base model numeric plan" ;;
   esac
 }
