@@ -1,5 +1,5 @@
 /* Integer convolution kernels on the shapes of real networks: one thread, thread CPU time, best of
- * several rounds. Lines: row, layer, microseconds, GMAC/s. */
+ * several rounds. Lines: row, layer, microseconds, GMAC/s, packed bytes a second. */
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "kernels/conv_q.h"
@@ -73,7 +73,8 @@ static double time_row(const fbk_conv_q *c, const fbk_conv_q_row *row, const uin
     return best;
 }
 
-static void bench(const shape *s, const fbk_conv_q_row *row)
+/* `few`: weights from a table of so many values, from one for each channel when own; 0: any. */
+static void bench(const shape *s, const fbk_conv_q_row *row, int32_t few, bool own)
 {
     uint32_t out = (s->size + 2 * s->pad - s->k) / s->stride + 1;
     fbk_conv_q c = {.n = 1,
@@ -95,31 +96,42 @@ static void bench(const shape *s, const fbk_conv_q_row *row)
                     .x_zero = 100,
                     .y_zero = 128,
                     .y_hi = 255};
-    if (!row->plan(&c, false))
-        return;
     size_t n_x = (size_t)s->size * s->size * s->ic;
     size_t n_w = (size_t)s->oc * s->k * s->k * (s->ic / s->groups);
     uint8_t *x = fb_alloc(n_x), *y = fb_alloc((size_t)out * out * s->oc);
-    void *scratch = fb_alloc(c.scratch_bytes);
+    int8_t *values = fb_alloc((size_t)s->oc * 16);
+    void *scratch = NULL;
     int16_t *w = fb_alloc(n_w * sizeof *w);
     int32_t *bias = fb_calloc(s->oc, sizeof *bias);
     float *scale = fb_calloc(s->oc, sizeof *scale);
-    c.packed = fb_alloc(c.packed_bytes);
-    if (x && y && scratch && w && bias && scale && c.packed) {
-        for (size_t i = 0; i < n_x; i++)
-            x[i] = (uint8_t)noise(0, 255);
-        for (size_t i = 0; i < n_w; i++)
-            w[i] = (int16_t)noise(-127, 127);
-        for (uint32_t o = 0; o < s->oc; o++)
-            scale[o] = 0.0005f;
+    if (!x || !y || !values || !w || !bias || !scale)
+        exit(1);
+    for (size_t i = 0; i < n_x; i++)
+        x[i] = (uint8_t)noise(0, 255);
+    for (size_t i = 0; i < n_w; i++)
+        w[i] = few ? (int16_t)(noise(0, few - 1) * 7 - 40 + (own ? (int)(i * s->oc / n_w) % 20 : 0))
+                   : (int16_t)noise(-127, 127);
+    for (uint32_t o = 0; o < s->oc; o++)
+        scale[o] = 0.0005f;
+    fbk_conv_q_values(&c, w, values);
+    if (row->plan(&c, false)) {
+        scratch = fb_alloc(c.scratch_bytes);
+        c.packed = fb_alloc(c.packed_bytes);
+        if (!scratch || !c.packed)
+            exit(1);
         row->pack(&c, w, bias, scale);
         double us = time_row(&c, row, x, y, scratch);
         double macs = (double)n_w * out * out;
-        printf("%-24s %-20s %10.1f us %8.1f GMAC/s %4u tiles\n", row->name, s->name, us,
-               macs / us * 1e-3, c.n_tiles);
+        printf("%-26s %-20s %10.1f us %8.1f GMAC/s %7.1f GB/s weights %4u tiles%s\n", row->name,
+               s->name, us, macs / us * 1e-3, (double)c.packed_bytes / us * 1e-3, c.n_tiles,
+               few == 0   ? ""
+               : few <= 4 ? own ? ", 2 bits, own tables" : ", 2 bits"
+               : own      ? ", 4 bits, own tables"
+                          : ", 4 bits");
     }
     fb_free(x);
     fb_free(y);
+    fb_free(values);
     fb_free(scratch);
     fb_free(w);
     fb_free(bias);
@@ -139,7 +151,13 @@ int main(int argc, char **argv)
                 continue;
             if (shapes[i].groups > 1 && rows[r].cpu && r + 1 < n)
                 continue; /* the depthwise row is the one that is chosen */
-            bench(&shapes[i], &rows[r]);
+            bool takes_few = strstr(rows[r].name, "_few_") != NULL;
+            if (!takes_few)
+                bench(&shapes[i], &rows[r], 0, false);
+            for (int32_t few = 15; takes_few && few >= 3; few -= 12) {
+                bench(&shapes[i], &rows[r], few, false);
+                bench(&shapes[i], &rows[r], few, true);
+            }
         }
     }
     return 0;

@@ -31,12 +31,16 @@ typedef struct fbk_conv_q {
     int32_t x_zero;             /* in x's range */
     int32_t y_zero, y_lo, y_hi; /* in y's range */
     float act_lo, act_hi;       /* f32_out only; -inf and inf for none */
+    /* The values that the weights take, where they are few (fbk_conv_q_values finds them). */
+    uint32_t n_tables;    /* 0: more than 16; 1: a table for all weights; oc: one a channel */
+    const int8_t *values; /* [n_tables][16] ascending, the last repeated; read by plan and pack */
 
     /* The row's, set by plan. */
     uint32_t n_tiles;
     size_t packed_bytes;  /* 64-byte aligned memory that pack fills */
     size_t scratch_bytes; /* per worker, 64-byte aligned, content undefined */
     bool wide;            /* weights packed as 16 bits: some do not fit 8 */
+    uint32_t code_bits;   /* rows for weights of few values: bits of a packed weight, 2 or 4 */
     uint32_t band, n_bands, oc_blocks, n_splits; /* what a tile is; meaning is the row's own */
     void *packed; /* the caller's memory, set between plan and pack */
 } fbk_conv_q;
@@ -58,6 +62,11 @@ typedef struct fbk_conv_q_row {
     void name(const fbk_conv_q *c, const void *x, void *y, void *scratch, uint32_t tile);
 #include "kernels/conv_q.inc"
 #undef FBK
+
+/* Sets c->n_tables and c->values: tables of the values in w [oc][taps], kept in `room` ([oc][16],
+ * the caller's until pack has returned). Channels get tables of their own only where one table
+ * cannot serve them all and a channel has weights enough to carry it. */
+void fbk_conv_q_values(fbk_conv_q *c, const int16_t *w, int8_t *room);
 
 /* All rows, worst first. */
 const fbk_conv_q_row *fbk_conv_q_rows(uint32_t *n);

@@ -2,7 +2,8 @@
  * or, for the last layer, of floats.
  *
  * Weight codes less their zero points go to the kernel as they are; per-tensor and per-channel
- * scales both fit. The bias becomes an integer in units of x_scale * w_scale[channel]: an S32
+ * scales both fit. Where they are few different ones, by 4-bit codes or by levels, the kernel keeps
+ * them packed. The bias becomes an integer in units of x_scale * w_scale[channel]: an S32
  * constant is taken as such units already, an f32 one is rounded to them. */
 #include "kernels/conv_q.h"
 #include "plan/op_q.h"
@@ -25,6 +26,7 @@ typedef struct source {
     int32_t *bias;  /* [oc] */
     float *scale;   /* [oc] */
     float *decoded; /* f32 bias */
+    int8_t *values; /* [oc][16] room for the tables of few values */
     bool wide;
 } source;
 
@@ -35,6 +37,7 @@ static void source_free(source *s)
     fb_free(s->bias);
     fb_free(s->scale);
     fb_free(s->decoded);
+    fb_free(s->values);
 }
 
 /* A constant of at most 8 bits with one scale, or one for each output channel. */
@@ -101,7 +104,8 @@ static fb_status read_source(const fb_prepare *p, const fb_codes *x, const fb_co
     s->w_scale = fb_calloc(oc, sizeof *s->w_scale);
     s->bias = fb_calloc(oc, sizeof *s->bias);
     s->scale = fb_calloc(oc, sizeof *s->scale);
-    if (!s->w || !s->w_scale || !s->bias || !s->scale)
+    s->values = fb_calloc((size_t)oc * 16, sizeof *s->values);
+    if (!s->w || !s->w_scale || !s->bias || !s->scale || !s->values)
         return fb_plan_no_memory(p);
     read_weight(p->in[1], oc, s);
     FB_TRY(read_bias(p, x->scale, oc, taps, s));
@@ -131,6 +135,7 @@ static fb_status prepare_layer(fb_prepare *p, fbk_conv_q *c, const fb_act *act, 
     }
     fb_status status;
     FB_GO(read_source(p, x, &y, f32_out, c->oc, &s));
+    fbk_conv_q_values(c, s.w, s.values);
     const fbk_conv_q_row *row = fbk_conv_q_choose(c, p->plan->cpu, s.wide);
     c->packed = fb_plan_alloc_packed(p->plan, c->packed_bytes, 1);
     k = fb_plan_alloc(p->plan, 1, sizeof *k);
@@ -140,6 +145,7 @@ static fb_status prepare_layer(fb_prepare *p, fbk_conv_q *c, const fb_act *act, 
     }
     row->pack(c, s.w, s.bias, s.scale);
     k->conv = *c;
+    k->conv.values = NULL; /* in the packed weights now */
     k->row = row;
     p->step->kernel = row->name;
     p->step->run = run_conv;

@@ -11,7 +11,10 @@ typedef enum pattern { RANDOM, EXTREME, HIGH, LOW, PATTERNS } pattern;
 typedef struct layer {
     fbk_conv_q c;
     bool wide;
+    uint32_t few; /* 0, or the values of a table */
+    bool own;     /* a table for each channel */
     int16_t *w;
+    int8_t *values;
     int32_t *bias;
     float *scale;
 } layer;
@@ -35,9 +38,22 @@ static int32_t pick(pattern p, int32_t lo, int32_t hi)
     }
 }
 
+/* Weights from tables of at most `few` values (17 are too many); they need not hold 0. */
+static void few_weights(layer *l, pattern p)
+{
+    size_t taps = taps_of(&l->c);
+    int16_t table[17];
+    for (uint32_t o = 0; o < l->c.oc; o++) {
+        for (uint32_t i = 0; i < l->few && (o == 0 || l->own); i++)
+            table[i] = (int16_t)pick(p, -128, 127);
+        for (size_t i = 0; i < taps; i++)
+            l->w[o * taps + i] = table[test_below(l->few)];
+    }
+}
+
 static void layer_fill(layer *l, pattern p)
 {
-    const fbk_conv_q *c = &l->c;
+    fbk_conv_q *c = &l->c;
     size_t taps = taps_of(c);
     l->w = malloc(c->oc * taps * sizeof *l->w);
     l->bias = malloc(c->oc * sizeof *l->bias);
@@ -45,6 +61,10 @@ static void layer_fill(layer *l, pattern p)
     int32_t most = l->wide ? 255 : 127;
     for (size_t i = 0; i < c->oc * taps; i++)
         l->w[i] = (int16_t)pick(p, l->wide ? -255 : -128, most);
+    if (l->few)
+        few_weights(l, p);
+    l->values = malloc((size_t)c->oc * 16);
+    fbk_conv_q_values(c, l->w, l->values);
     for (uint32_t o = 0; o < c->oc; o++) {
         l->bias[o] =
             test_below(4) ? test_range(-100000, 100000) : pick(EXTREME, -2147483647, 2147483647);
@@ -58,6 +78,7 @@ static void layer_free(layer *l)
     free(l->w);
     free(l->bias);
     free(l->scale);
+    free(l->values);
 }
 
 static void run_row(const layer *l, const fbk_conv_q_row *row, const guard_buf *x, guard_buf *y,
@@ -78,9 +99,12 @@ static void run_row(const layer *l, const fbk_conv_q_row *row, const guard_buf *
     guard_free(&scratch);
 }
 
-static void check(const fbk_conv_q *shape, bool wide, pattern p)
+/* Checked layers that each row took. */
+static uint32_t taken_by[16];
+
+static void check(const fbk_conv_q *shape, bool wide, uint32_t few, pattern p)
 {
-    layer l = {.c = *shape, .wide = wide};
+    layer l = {.c = *shape, .wide = wide, .few = few, .own = test_below(2)};
     const fbk_conv_q *c = &l.c;
     layer_fill(&l, p);
     size_t nx = (size_t)c->n * c->ih * c->iw * c->ic, ny = (size_t)c->n * c->oh * c->ow * c->oc;
@@ -100,15 +124,16 @@ static void check(const fbk_conv_q *shape, bool wide, pattern p)
                 continue;
             guard_buf y = guard_new(bytes, c->f32_out ? 4 : 1, side);
             run_row(&l, &rows[r], &x, &y, &taken, side);
+            taken_by[r] += taken;
             if (taken && memcmp(y.p, want.p, bytes) != 0) {
                 size_t at = 0;
                 while (y.p[at] == want.p[at])
                     at++;
                 fail_msg("%s: byte %zu is %d, not %d (n %u %ux%ux%u -> %ux%ux%u, k %ux%u s %u,%u "
-                         "d %u,%u p %d,%d g %u wide %d pattern %d)",
+                         "d %u,%u p %d,%d g %u wide %d few %u, %u tables, pattern %d)",
                          rows[r].name, at, y.p[at], want.p[at], c->n, c->ih, c->iw, c->ic, c->oh,
                          c->ow, c->oc, c->kh, c->kw, c->stride_h, c->stride_w, c->dil_h, c->dil_w,
-                         c->pad_t, c->pad_l, c->groups, wide, p);
+                         c->pad_t, c->pad_l, c->groups, wide, few, c->n_tables, p);
             }
             guard_free(&y);
         }
@@ -146,6 +171,21 @@ static void make(fbk_conv_q *c, uint32_t pad_b, uint32_t pad_r)
     set_codes(c);
 }
 
+/* Weights of 8 or 9 bits, or of few values. */
+static void check_forms(const fbk_conv_q *c, pattern p)
+{
+    switch (test_below(4)) {
+    case 0:
+        check(c, true, 0, p);
+        break;
+    case 1:
+        check(c, false, 0, p);
+        break;
+    default:
+        check(c, false, 1 + test_below(17), p == EXTREME ? EXTREME : RANDOM);
+    }
+}
+
 static void test_shapes(void **state)
 {
     (void)state;
@@ -179,7 +219,7 @@ static void test_shapes(void **state)
         }
         make(&c, kind == 0 ? 0 : test_below(3), kind == 0 ? 0 : test_below(3));
         if (c.oh > 0 && c.ow > 0)
-            check(&c, test_below(4) == 0, (pattern)test_below(PATTERNS));
+            check_forms(&c, (pattern)test_below(PATTERNS));
     }
 }
 
@@ -210,13 +250,80 @@ static void test_real(void **state)
                         .pad_t = (int32_t)t[5],
                         .pad_l = (int32_t)t[5]};
         make(&c, t[5], t[5]);
-        check(&c, false, (pattern)(i % PATTERNS));
+        check(&c, false, 0, (pattern)(i % PATTERNS));
+        check(&c, false, i % 2 ? 16 : 4, (pattern)(i % 2 ? RANDOM : EXTREME));
     }
+}
+
+/* Dense layers of one row: the codes are multiplied as they stream. */
+static void test_dense(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        uint32_t k = 1 + test_below(test_below(2) ? 40 : 300);
+        fbk_conv_q c = {.n = 1 + (test_below(3) == 0) * test_below(8),
+                        .ih = 1,
+                        .iw = 1,
+                        .ic = k,
+                        .oc = 1 + test_below(70),
+                        .kh = 1,
+                        .kw = 1,
+                        .stride_h = 1,
+                        .stride_w = 1,
+                        .dil_h = 1,
+                        .dil_w = 1,
+                        .groups = 1};
+        make(&c, 0, 0);
+        check(&c, false, 1 + test_below(17), (pattern)test_below(PATTERNS));
+    }
+}
+
+/* Tables as the plan finds them: ascending, the last value repeated. */
+static void test_values(void **state)
+{
+    (void)state;
+    enum { OC = 3, TAPS = 64 };
+    fbk_conv_q c = {.ic = TAPS, .oc = OC, .kh = 1, .kw = 1, .groups = 1};
+    int16_t w[OC * TAPS];
+    int8_t values[OC * 16];
+    for (int i = 0; i < OC * TAPS; i++)
+        w[i] = (int16_t)(i % 3 * 5 - 5);
+    fbk_conv_q_values(&c, w, values);
+    static const int8_t shared[16] = {-5, 0, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5};
+    assert_int_equal(c.n_tables, 1);
+    assert_memory_equal(c.values, shared, 16);
+    for (int i = 0; i < OC * TAPS; i++)
+        w[i] = (int16_t)(i / TAPS * 16 + i % 16 - 20);
+    fbk_conv_q_values(&c, w, values);
+    assert_int_equal(c.n_tables, OC);
+    for (int i = 0; i < OC * 16; i++)
+        assert_int_equal(c.values[i], i - 20);
+    w[5] = 100; /* a 17th value */
+    fbk_conv_q_values(&c, w, values);
+    assert_int_equal(c.n_tables, 0);
+    for (int i = 0; i < OC * TAPS; i++)
+        w[i] = (int16_t)(128 * (i % 2));
+    fbk_conv_q_values(&c, w, values); /* few, but not of 8 bits */
+    assert_int_equal(c.n_tables, 0);
+}
+
+/* No row may get through the tests above by declining everything. */
+static void test_taken(void **state)
+{
+    (void)state;
+    uint32_t n;
+    const fbk_conv_q_row *rows = fbk_conv_q_rows(&n);
+    assert_true(n <= 16);
+    for (uint32_t r = 1; r < n; r++)
+        if ((rows[r].cpu & ~fb_cpu_usable()) == 0 && taken_by[r] < 50)
+            fail_msg("%s took %u layers", rows[r].name, taken_by[r]);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shapes), cmocka_unit_test(test_real)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_shapes),
+                                       cmocka_unit_test(test_real), cmocka_unit_test(test_dense),
+                                       cmocka_unit_test(test_taken)};
     test_seed();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     return test_rows_report() || failed;

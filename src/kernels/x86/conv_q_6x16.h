@@ -17,8 +17,10 @@
  * zero weights. 1x1 layers without padding and stride (dense ones too) are one image, one pixel
  * wide, of n * oh * ow rows.
  *
- * packed: bias [oc16] less zero * sum(w) | scale [oc16] | run offsets
- *         | [groups * blocks][runs][units][16][UNIT] weights, s8 or (c->wide) s16
+ * packed: bias [oc16] less zero * sum(w) | scale [oc16] | run offsets | weights
+ *
+ * Weights come to the micro-kernel as [groups * blocks][runs][units][16][UNIT], s8 or (c->wide)
+ * s16.
  */
 #include "base/size.h"
 
@@ -71,19 +73,33 @@ static uint32_t stage_rows(const fbk_conv_q *c, const layout *l, uint32_t rows)
     return (rows - 1) * l->stride_h + (c->kh - 1) * c->dil_h + 1;
 }
 
-static size_t stage_elems(const fbk_conv_q *c, const layout *l, uint32_t rows)
+static size_t stage_bytes(const fbk_conv_q *c, const layout *l, uint32_t rows)
 {
-    return (size_t)stage_rows(c, l, rows) * l->cols * c->ic + SLACK;
+    size_t elems = (size_t)stage_rows(c, l, rows) * l->cols * c->ic + SLACK;
+    return fb_round_up(elems * sizeof(stage_t), 64);
 }
+
+static inline __m256i broadcast_unit(const stage_t *p)
+{
+    int32_t unit;
+    memcpy(&unit, p, sizeof unit);
+    return _mm256_set1_epi32(unit);
+}
+
+#if FEW
+#include "kernels/x86/conv_q_few.h"
+#else
+#include "kernels/x86/conv_q_whole.h"
+#endif
 
 bool KERNEL(_plan)(fbk_conv_q *c, bool wide)
 {
-    if (wide && !TAKES_WIDE)
-        return false;
     layout l = layout_of(c);
+    if ((wide && !TAKES_WIDE) || !weights_plan(c, &l))
+        return false;
     uint64_t row_macs = (uint64_t)l.ow * c->oc * c->kh * c->kw * (c->ic / c->groups);
     uint32_t rows = l.oh;
-    while (rows > 1 && (stage_elems(c, &l, rows) * sizeof(stage_t) > STAGE_BYTES ||
+    while (rows > 1 && (stage_bytes(c, &l, rows) > STAGE_BYTES ||
                         (row_macs * rows > 4 * TILE_MACS && (uint64_t)rows * l.ow > 16 * MR)))
         rows = (rows + 1) / 2;
     c->n_bands = (l.oh + rows - 1) / rows;
@@ -102,9 +118,9 @@ bool KERNEL(_plan)(fbk_conv_q *c, bool wide)
     c->n_splits = splits ? (uint32_t)splits : 1;
     c->n_tiles = l.n * c->n_bands * c->n_splits;
     c->wide = wide;
-    c->packed_bytes = (size_t)c->oc_blocks * NR * 8 + fb_round_up((size_t)l.runs * 4, 64) +
-                      (size_t)c->oc_blocks * l.block_elems * (wide ? 2 : 1);
-    c->scratch_bytes = stage_elems(c, &l, rows) * sizeof(stage_t);
+    c->packed_bytes =
+        (size_t)c->oc_blocks * NR * 8 + fb_round_up((size_t)l.runs * 4, 64) + weights_bytes(c, &l);
+    c->scratch_bytes = stage_bytes(c, &l, rows) + weights_scratch_bytes(&l);
     return (uint64_t)stage_rows(c, &l, rows) * l.cols * c->ic < (1u << 30);
 }
 
@@ -140,17 +156,9 @@ void KERNEL(_pack)(const fbk_conv_q *c, const int16_t *w, const int32_t *bias, c
         for (uint32_t j = 0; j < NR && first + j < l.ocg; j++) {
             uint32_t o = group * l.ocg + first + j;
             int32_t sum = 0; /* below 2^31: the plan bounds the taps */
-            const int16_t *pw = w + (size_t)o * taps;
-            for (size_t t = 0; t < taps; t++) {
-                size_t at = b * l.block_elems +
-                            (t / l.run_len * l.units + t % l.run_len / UNIT) * UNIT * NR +
-                            j * UNIT + t % l.run_len % UNIT;
-                sum += pw[t];
-                if (c->wide)
-                    ((int16_t *)p.w)[at] = pw[t];
-                else
-                    ((int8_t *)p.w)[at] = (int8_t)pw[t];
-            }
+            for (size_t t = 0; t < taps; t++)
+                sum += w[o * taps + t];
+            weights_pack(c, &l, w + o * taps, o, b, j, p.w);
             p.bias[b * NR + j] =
                 (int32_t)((uint32_t)bias[o] - (uint32_t)stage_zero(c) * (uint32_t)sum);
             p.scale[b * NR + j] = scale[o];
@@ -226,13 +234,6 @@ typedef struct micro {
         s##i = multiply_add(s##i, a, w0);                                                          \
         t##i = multiply_add(t##i, a, w1);                                                          \
     }
-
-static inline __m256i broadcast_unit(const stage_t *p)
-{
-    int32_t unit;
-    memcpy(&unit, p, sizeof unit);
-    return _mm256_set1_epi32(unit);
-}
 
 /* Fewer than 16 channels, or floats. Kept apart, so that its calls cost the usual end nothing. */
 static __attribute__((noinline)) void finish_rest(const micro *m, const float *scale,
@@ -315,11 +316,12 @@ static micro micro_of(const fbk_conv_q *c, const layout *l, const packed *p)
 
 /* All pixels of the band for one block; `at` is y's element of the band's first pixel. */
 static void run_block(const fbk_conv_q *c, const layout *l, const packed *p, const micro *m,
-                      const stage_t *staged, uint32_t block, uint32_t pixels, void *y, size_t at)
+                      const stage_t *staged, void *decoded, uint32_t block, uint32_t pixels,
+                      void *y, size_t at)
 {
     uint32_t group = block / l->blocks, first = block % l->blocks * NR;
     uint32_t n = l->ocg - first < NR ? l->ocg - first : NR;
-    const char *w = (const char *)p->w + block * l->block_elems * (c->wide ? 2 : 1);
+    const void *w = weights_of(c, l, p->w, block, decoded);
     const stage_t *base = staged + (size_t)group * (c->ic / c->groups);
     size_t row_step = (size_t)l->stride_h * l->cols * c->ic, col_step = (size_t)l->stride_w * c->ic;
     const stage_t *next = base;
@@ -343,6 +345,20 @@ static void run_block(const fbk_conv_q *c, const layout *l, const packed *p, con
     }
 }
 
+#if FEW
+/* One pixel, whose stage ends in zeros behind its run. */
+static void run_pixel(const fbk_conv_q *c, const layout *l, const packed *p, const micro *m,
+                      const stage_t *staged, uint32_t block, void *y, size_t at)
+{
+    uint32_t first = block * NR, n = l->ocg - first < NR ? l->ocg - first : NR;
+    const int32_t *bias = p->bias + first;
+    __m256i sums[2] = {_mm256_loadu_si256((const void *)bias),
+                       _mm256_loadu_si256((const void *)(bias + 8))};
+    weights_multiply(c, l, p->w, block, staged, sums);
+    simd_q_finish(&m->out, p->scale + first, sums[0], sums[1], y, at + first, n);
+}
+#endif
+
 void KERNEL()(const fbk_conv_q *c, const void *x, void *y, void *scratch, uint32_t tile)
 {
     layout l = layout_of(c);
@@ -355,6 +371,14 @@ void KERNEL()(const fbk_conv_q *c, const void *x, void *y, void *scratch, uint32
     uint32_t from = (uint32_t)((uint64_t)c->oc_blocks * part / c->n_splits);
     uint32_t to = (uint32_t)((uint64_t)c->oc_blocks * (part + 1) / c->n_splits);
     size_t at = ((size_t)image * l.oh + row) * l.ow * c->oc;
-    for (uint32_t block = from; block < to; block++)
-        run_block(c, &l, &p, &m, scratch, block, rows * l.ow, y, at);
+    void *decoded = (char *)scratch + stage_bytes(c, &l, c->band);
+    for (uint32_t block = from; block < to; block++) {
+#if FEW
+        if (rows * l.ow == 1 && l.runs == 1 && c->groups == 1) {
+            run_pixel(c, &l, &p, &m, scratch, block, y, at);
+            continue;
+        }
+#endif
+        run_block(c, &l, &p, &m, scratch, decoded, block, rows * l.ow, y, at);
+    }
 }

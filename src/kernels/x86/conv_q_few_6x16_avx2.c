@@ -1,0 +1,8 @@
+/* Integer convolution and dense layers on AVX2, weights of at most 16 values packed in 2 or 4 bits.
+ */
+#include "kernels/x86/conv_q_stage_avx2.h"
+
+#define KERNEL(suffix) fbk_conv_q_few_6x16_avx2##suffix
+#define TAKES_WIDE     0
+#define FEW            1
+#include "kernels/x86/conv_q_6x16.h"
