@@ -3,6 +3,7 @@
 
 #include "kernels/any.h"
 #include "kernels/conv_f32.h"
+#include "kernels/conv_fx.h"
 #include "kernels/conv_q.h"
 #include "kernels/gemm_f32.h"
 #include "kernels/igemm_f32.h"
@@ -19,6 +20,7 @@ static const fbk_info infos[] = {
 #define FBK(symbol, cpu, family) {#symbol, #family, cpu},
 #include "kernels/any.inc"
 #include "kernels/conv_f32.inc"
+#include "kernels/conv_fx.inc"
 #include "kernels/conv_q.inc"
 #include "kernels/gemm_f32.inc"
 #include "kernels/igemm_f32.inc"
@@ -34,6 +36,7 @@ static fbk_fn *const fns[] = {
 #define FBK(symbol, cpu, family) (fbk_fn *)symbol,
 #include "kernels/any.inc"
 #include "kernels/conv_f32.inc"
+#include "kernels/conv_fx.inc"
 #include "kernels/conv_q.inc"
 #include "kernels/gemm_f32.inc"
 #include "kernels/igemm_f32.inc"

@@ -14,16 +14,25 @@
     {                                                                                              \
         "act.hi", FB_FIELD_F32, offsetof(fb_attr, kind.act.hi), 1                                  \
     }
+#define FIXED(kind)                                                                                \
+    {"fixed.acc_bits", FB_FIELD_I32, offsetof(fb_attr, kind.fixed.acc_bits), 1},                   \
+        {"fixed.overflow", FB_FIELD_I32, offsetof(fb_attr, kind.fixed.overflow), 1},               \
+    {                                                                                              \
+        "fixed.rounding", FB_FIELD_I32, offsetof(fb_attr, kind.fixed.rounding), 1                  \
+    }
 #define WINDOW(k)                                                                                  \
     FIELD(k, kh, I32, 1), FIELD(k, kw, I32, 1), FIELD(k, stride_h, I32, 1),                        \
         FIELD(k, stride_w, I32, 1), FIELD(k, dil_h, I32, 1), FIELD(k, dil_w, I32, 1),              \
         FIELD(k, pad_t, I32, 1), FIELD(k, pad_l, I32, 1), FIELD(k, pad_b, I32, 1),                 \
         FIELD(k, pad_r, I32, 1)
 
-static const fb_field conv_fields[] = {WINDOW(conv), FIELD(conv, groups, I32, 1),
+static const fb_field conv_fields[] = {WINDOW(conv),
+                                       FIELD(conv, groups, I32, 1),
                                        FIELD(conv, out_pad_h, I32, 1),
-                                       FIELD(conv, out_pad_w, I32, 1), ACT(conv)};
-static const fb_field dense_fields[] = {ACT(dense)};
+                                       FIELD(conv, out_pad_w, I32, 1),
+                                       ACT(conv),
+                                       FIXED(conv)};
+static const fb_field dense_fields[] = {ACT(dense), FIXED(dense)};
 static const fb_field unary_fields[] = {FIELD(unary, kind, I32, 1), FIELD(unary, a, F32, 1),
                                         FIELD(unary, b, F32, 1)};
 static const fb_field binary_fields[] = {FIELD(binary, kind, I32, 1), ACT(binary)};

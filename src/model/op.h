@@ -4,6 +4,7 @@
 #define FB_MODEL_OP_H
 
 #include "fewbit/model.h"
+#include "numeric/fixed.h"
 
 typedef enum fb_op {
 #define FB_OP(name, text, attr, min_in, max_in, n_out) FB_OP_##name,
@@ -78,10 +79,12 @@ typedef struct fb_attr_conv {
     int32_t groups;
     int32_t out_pad_h, out_pad_w; /* transposed only */
     fb_act act;
+    fb_fixed fixed; /* not for transposed */
 } fb_attr_conv;
 
 typedef struct fb_attr_dense {
     fb_act act;
+    fb_fixed fixed;
 } fb_attr_dense;
 
 typedef struct fb_attr_unary {

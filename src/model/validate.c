@@ -1,6 +1,7 @@
 /* The invariants of model.h, each with its sentence. Nothing about the model is taken for granted:
  * the reader calls this on what a hostile file said. */
 #include "base/alloc.h"
+#include "model/fixed.h"
 #include "model/model.h"
 #include "model/shape_rules.h"
 
@@ -204,6 +205,7 @@ static fb_status check_node(const fb_model *m, const fb_node *n, uint8_t *state)
             return FB_RULE(n, "output %u, '%.200s', has a value already", k, m->tensors[t].name);
         state[t] = DEFINED;
     }
+    FB_TRY(fb_fixed_check(m, n));
     return n->op == FB_OP_REINTERPRET ? check_reinterpret(m, n) : FB_OK;
 }
 
