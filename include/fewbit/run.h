@@ -95,6 +95,18 @@ FB_API void fb_run_set_tap(fb_run *run, fb_tap tap, void *user);
  * stops the measuring. Borrowed. */
 FB_API void fb_run_set_times(fb_run *run, uint64_t *times);
 
+/* What did not fit in a layer in fixed point (its outputs are counted, whatever the threads), since
+ * the run was created or the counters were reset. All 0 for any other step. */
+typedef struct fb_saturations {
+    uint64_t sums;    /* outputs whose accumulator left its range: after some product, where it
+                         saturates there, else in the end */
+    uint64_t outputs; /* outputs that were clamped at an end of the range of codes which no
+                         activation function had set */
+    uint64_t of;      /* outputs computed */
+} fb_saturations;
+FB_API fb_status fb_run_saturations(const fb_run *run, uint32_t step, fb_saturations *out);
+FB_API void fb_run_reset_saturations(fb_run *run);
+
 #ifdef __cplusplus
 }
 #endif

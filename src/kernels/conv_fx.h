@@ -11,6 +11,8 @@
  *   acc = bias[oc], then w x for each tap in the order (kh, kw, channel), as `law` says
  *   y = clamp(fb_shift(acc, shift[oc]), y_lo, y_hi)
  *   or, f32: y = min(max((float)acc * scale[oc], act_lo), act_hi)
+ *
+ * Saturations are counted as fewbit/run.h says.
  */
 #ifndef FB_KERNELS_CONV_FX_H
 #define FB_KERNELS_CONV_FX_H
@@ -20,13 +22,6 @@
 #include "numeric/fixed.h"
 
 #include <stddef.h>
-
-/* What did not fit, in numbers of outputs. */
-typedef struct fbk_fx_counts {
-    uint64_t sums;    /* whose accumulator left its range: after some product where it saturates
-                         there, else in the end */
-    uint64_t outputs; /* that were clamped at an end of the code range which no activation set */
-} fbk_fx_counts;
 
 typedef struct fbk_conv_fx {
     /* The layer, the caller's. */
@@ -67,14 +62,14 @@ typedef struct fbk_conv_fx_row {
     void (*pack)(const fbk_conv_fx *c, const fbk_fx_weights *w); /* w is not kept */
     /* Adds to *counts. */
     void (*run)(const fbk_conv_fx *c, const void *x, void *y, void *scratch, uint32_t tile,
-                fbk_fx_counts *counts);
+                fb_saturations *counts);
 } fbk_conv_fx_row;
 
 #define FBK(name, cpu, family)                                                                     \
     bool name##_plan(fbk_conv_fx *c);                                                              \
     void name##_pack(const fbk_conv_fx *c, const fbk_fx_weights *w);                               \
     void name(const fbk_conv_fx *c, const void *x, void *y, void *scratch, uint32_t tile,          \
-              fbk_fx_counts *counts);
+              fb_saturations *counts);
 #include "kernels/conv_fx.inc"
 #undef FBK
 

@@ -6,6 +6,7 @@
  * them packed. The bias becomes an integer in units of x_scale * w_scale[channel]: an S32
  * constant is taken as such units already, an f32 one is rounded to them. */
 #include "kernels/conv_q.h"
+#include "plan/op_conv_fx.h"
 #include "plan/op_q.h"
 
 typedef struct conv_params {
@@ -173,6 +174,8 @@ fb_status fb_prepare_conv_q(fb_prepare *p)
     const fb_attr_conv *a = &p->node->attr.conv;
     fb_codes x, y = {0};
     bool f32_out;
+    if (a->fixed.acc_bits)
+        return fb_prepare_conv_fx(p);
     if (p->in[0]->shape.rank != 4 || !takes(p, &x, &y, &f32_out))
         return FB_OK;
     fb_window_attr w = {a->kh,    a->kw,    a->stride_h, a->stride_w, a->dil_h,
@@ -202,6 +205,8 @@ fb_status fb_prepare_dense_q(fb_prepare *p)
 {
     fb_codes x, y = {0};
     bool f32_out;
+    if (p->node->attr.dense.fixed.acc_bits)
+        return fb_prepare_dense_fx(p);
     if (!takes(p, &x, &y, &f32_out))
         return FB_OK;
     const fb_shape *w = &p->in[1]->shape;

@@ -47,7 +47,8 @@ typedef struct fb_tile {
     const void *const *in; /* [step->n_in], NULL for an absent input */
     void *const *out;      /* [step->n_out] */
     void *scratch;
-    uint32_t index; /* 0 .. step->n_tiles - 1; tiles run in any order, on any thread */
+    uint32_t index;       /* 0 .. step->n_tiles - 1; tiles run in any order, on any thread */
+    fb_saturations *over; /* this worker's, where step->counts; else NULL */
 } fb_tile;
 
 typedef struct fb_step {
@@ -61,6 +62,7 @@ typedef struct fb_step {
     size_t scratch_bytes; /* per worker */
     const void *params;   /* the operator's own frozen struct, in the plan's arena */
     uint64_t macs;
+    bool counts; /* its tiles add to tile->over what did not fit */
 } fb_step;
 
 struct fb_plan {

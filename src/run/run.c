@@ -19,6 +19,9 @@ struct fb_run {
     fb_tap tap;
     void *tap_user;
     uint64_t *times;
+    /* Of steps that count saturations; NULL where the plan has none: */
+    fb_saturations *over; /* [workers][n_steps], `of` unused */
+    uint64_t *passes;     /* [n_steps] how often each step ran */
 };
 
 static void *slot_data(const fb_run *run, int32_t slot)
@@ -29,6 +32,21 @@ static void *slot_data(const fb_run *run, int32_t slot)
     if (s->place == FB_PLACE_CONST)
         return (void *)(uintptr_t)s->data; /* steps never write their inputs */
     return s->place == FB_PLACE_ARENA ? run->arena + s->offset : NULL;
+}
+
+static fb_status allocate_counters(fb_run *run)
+{
+    const fb_plan *plan = run->plan;
+    bool any = false;
+    for (size_t i = 0; i < plan->n_steps; i++)
+        any = any || plan->steps[i].counts;
+    if (!any)
+        return FB_OK;
+    run->over = fb_calloc(fb_pool_size(run->pool), plan->n_steps * sizeof *run->over);
+    run->passes = fb_calloc(plan->n_steps, sizeof *run->passes);
+    if (!run->over || !run->passes)
+        return fb_fail(FB_E_MEMORY, "no memory for the counters of %zu steps", plan->n_steps);
+    return FB_OK;
 }
 
 static fb_status allocate(fb_run *run)
@@ -52,7 +70,7 @@ static fb_status allocate(fb_run *run)
         return fb_fail(FB_E_MEMORY,
                        "no memory for a run (%zu bytes of activations, %zu of scratch)",
                        plan->arena_bytes, scratch);
-    return FB_OK;
+    return allocate_counters(run);
 }
 
 fb_status fb_run_create(const fb_plan *plan, uint32_t n_threads, fb_run **out)
@@ -83,6 +101,8 @@ void fb_run_destroy(fb_run **run)
     fb_free(r->scratch);
     fb_free(r->in);
     fb_free(r->out);
+    fb_free(r->over);
+    fb_free(r->passes);
     fb_free(r);
     *run = NULL;
 }
@@ -106,6 +126,7 @@ const void *fb_run_output(const fb_run *run, uint32_t i, size_t *bytes)
 typedef struct job {
     fb_run *run;
     const fb_step *step;
+    size_t index; /* of the step */
 } job;
 
 static void run_tile(void *ctx, uint32_t i, uint32_t worker)
@@ -117,6 +138,8 @@ static void run_tile(void *ctx, uint32_t i, uint32_t worker)
                     .out = run->out,
                     .scratch = run->scratch + (size_t)worker * run->plan->scratch_bytes,
                     .index = i};
+    if (j->step->counts)
+        tile.over = run->over + worker * run->plan->n_steps + j->index;
     j->step->run(&tile);
 }
 
@@ -138,8 +161,10 @@ fb_status fb_run_execute(fb_run *run)
                 run->in[k] = slot_data(run, step->in[k]);
             for (uint32_t k = 0; k < step->n_out; k++)
                 run->out[k] = slot_data(run, step->out[k]);
-            job j = {run, step};
+            job j = {run, step, i};
             fb_pool_run(run->pool, step->n_tiles, run_tile, &j);
+            if (run->passes)
+                run->passes[i]++;
         }
         if (run->times)
             run->times[i] = now_ns() - start;
@@ -185,4 +210,30 @@ void fb_run_set_tap(fb_run *run, fb_tap tap, void *user)
 void fb_run_set_times(fb_run *run, uint64_t *times)
 {
     run->times = times;
+}
+
+fb_status fb_run_saturations(const fb_run *run, uint32_t step, fb_saturations *out)
+{
+    const fb_plan *plan = run->plan;
+    *out = (fb_saturations){0};
+    if (step >= plan->n_steps)
+        return fb_fail(FB_E_ARG, "step %u of %zu does not exist", step, plan->n_steps);
+    if (!plan->steps[step].counts)
+        return FB_OK;
+    for (uint32_t w = 0; w < fb_pool_size(run->pool); w++) {
+        const fb_saturations *of = run->over + w * plan->n_steps + step;
+        out->sums += of->sums;
+        out->outputs += of->outputs;
+    }
+    out->of = run->passes[step] * plan->slots[plan->steps[step].out[0]].elems;
+    return FB_OK;
+}
+
+void fb_run_reset_saturations(fb_run *run)
+{
+    size_t n = run->plan->n_steps;
+    if (!run->over)
+        return;
+    memset(run->over, 0, fb_pool_size(run->pool) * n * sizeof *run->over);
+    memset(run->passes, 0, n * sizeof *run->passes);
 }

@@ -96,11 +96,11 @@ static void layer_free(layer *l)
     free(l->scale);
 }
 
-static fbk_fx_counts run_row(const layer *l, const fbk_conv_fx_row *row, const guard_buf *x,
-                             guard_buf *y, bool *taken, guard_side side)
+static fb_saturations run_row(const layer *l, const fbk_conv_fx_row *row, const guard_buf *x,
+                              guard_buf *y, bool *taken, guard_side side)
 {
     fbk_conv_fx c = l->c;
-    fbk_fx_counts counts = {0, 0};
+    fb_saturations counts = {0};
     *taken = row->plan(&c);
     if (!*taken)
         return counts;
@@ -136,7 +136,7 @@ static void check(const layer *shape, pattern p)
             fbk_put_i64(c->x_type, x.p, i, pick(p, x_lo, x_hi));
         guard_read_only(&x);
         bool taken;
-        fbk_fx_counts truth = run_row(&l, &rows[0], &x, &want, &taken, side);
+        fb_saturations truth = run_row(&l, &rows[0], &x, &want, &taken, side);
         assert_true(taken);
         overflowed += truth.sums > 0;
         assert_true(truth.sums <= ny && truth.outputs <= ny);
@@ -146,7 +146,7 @@ static void check(const layer *shape, pattern p)
             if (!test_row_usable(rows[r].cpu, fb_cpu_usable()))
                 continue;
             guard_buf y = guard_new(bytes, sy, side);
-            fbk_fx_counts got = run_row(&l, &rows[r], &x, &y, &taken, side);
+            fb_saturations got = run_row(&l, &rows[r], &x, &y, &taken, side);
             taken_by[r] += taken;
             bool same = !taken || (memcmp(y.p, want.p, bytes) == 0 && got.sums == truth.sums &&
                                    got.outputs == truth.outputs);
@@ -325,7 +325,7 @@ static void test_wide_sum(void **state)
             const fbk_conv_fx_row *row = fbk_conv_fx_choose(&c, levels[k]);
             void *packed, *scratch;
             int16_t got = 0;
-            fbk_fx_counts counts = {0, 0};
+            fb_saturations counts = {0};
             assert_int_equal(posix_memalign(&packed, 64, c.packed_bytes), 0);
             assert_int_equal(posix_memalign(&scratch, 64, c.scratch_bytes + 1), 0);
             c.packed = packed;
@@ -388,7 +388,7 @@ static void test_doubles(void **state)
         fbk_fx_weights weights = {w, bias, shift, NULL};
         fbk_conv_fx_prove(&c, &weights);
         const fbk_conv_fx_row *row = fbk_conv_fx_choose(&c, 0);
-        fbk_fx_counts counts = {0, 0};
+        fb_saturations counts = {0};
         void *packed;
         assert_int_equal(posix_memalign(&packed, 64, c.packed_bytes), 0);
         c.packed = packed;

@@ -85,7 +85,7 @@ static int64_t accumulate(const fbk_conv_fx *c, const packed *p, const void *x, 
 }
 
 static void finish(const fbk_conv_fx *c, const packed *p, int64_t acc, uint32_t o, void *y,
-                   size_t at, fbk_fx_counts *counts)
+                   size_t at, fb_saturations *counts)
 {
     if (c->y_type == FB_F32) {
         float v = (float)(int32_t)acc * p->scale[o];
@@ -100,7 +100,7 @@ static void finish(const fbk_conv_fx *c, const packed *p, int64_t acc, uint32_t 
 }
 
 void fbk_conv_fx_ref(const fbk_conv_fx *c, const void *x, void *y, void *scratch, uint32_t tile,
-                     fbk_fx_counts *counts)
+                     fb_saturations *counts)
 {
     (void)scratch;
     packed p = split(c);

@@ -45,9 +45,10 @@ static inline uint32_t count_left(__m256i left, bool full)
     return full ? count_lanes(left) : NR / 2 - count_lanes(_mm256_cmpeq_epi32(left, none));
 }
 
-#define ROWS(X)  X(0) X(1)
-#define CLEAR(i) __m256i s##i = b0, t##i = b1, u##i = l0, v##i = l1; /* sums, then what left them  \
-                                                                      */
+#define ROWS(X) X(0) X(1)
+#define CLEAR(i)                                                                                   \
+    __m256i s##i = b0, t##i = b1, u##i = l0, v##i = l1; /* sums, then what left them               \
+                                                         */
 #define START(i) const int16_t *p##i = x[mr > i ? i : 0] + m->offset[r];
 #define STEP(i)                                                                                    \
     if (mr > i) {                                                                                  \
@@ -68,7 +69,7 @@ static inline uint32_t count_left(__m256i left, bool full)
 /* mr and full are constants after inlining. */
 static inline __attribute__((always_inline)) void
 micro_kernel(const micro *m, const int16_t *const *x, const void *w, const head *h, void *y,
-             size_t at, uint32_t n, fbk_fx_counts *counts, const uint32_t mr, const bool full)
+             size_t at, uint32_t n, fb_saturations *counts, const uint32_t mr, const bool full)
 {
     const limits range = {_mm256_set1_epi32(m->acc_lo), _mm256_set1_epi32(m->acc_hi)};
     __m256i b0 = _mm256_load_si256((const void *)h->start);
@@ -90,7 +91,7 @@ micro_kernel(const micro *m, const int16_t *const *x, const void *w, const head 
 #define MICRO(mr, full)                                                                            \
     static void micro_##mr##_##full(const micro *m, const int16_t *const *x, const void *w,        \
                                     const head *h, void *y, size_t at, uint32_t n,                 \
-                                    fbk_fx_counts *counts)                                         \
+                                    fb_saturations *counts)                                        \
     {                                                                                              \
         micro_kernel(m, x, w, h, y, at, n, counts, mr, full);                                      \
     }
@@ -102,7 +103,7 @@ static micro_fn *const micros[][MR + 1] = {{NULL, micro_1_0, micro_2_0},
                                            {NULL, micro_1_1, micro_2_1}};
 
 void fbk_conv_fx_each_avx2(const fbk_conv_fx *c, const void *x, void *y, void *scratch,
-                           uint32_t tile, fbk_fx_counts *counts)
+                           uint32_t tile, fb_saturations *counts)
 {
     run_tile(c, micros[c->form], 2, x, y, scratch, tile, counts);
 }

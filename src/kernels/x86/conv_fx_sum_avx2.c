@@ -49,7 +49,7 @@ static inline __m256i settle(const micro *m, __m256i sum, uint32_t *over)
 
 static __attribute__((noinline)) void finish_narrow(const micro *m, const head *h, __m256i s0,
                                                     __m256i s1, void *y, size_t at, uint32_t n,
-                                                    fbk_fx_counts *counts)
+                                                    fb_saturations *counts)
 {
     uint32_t over = 0;
     s0 = settle(m, s0, &over);
@@ -83,7 +83,7 @@ static inline __m256i load_w(const void *w, size_t i, bool bytes)
 /* mr and bytes are constants after inlining. */
 static inline __attribute__((always_inline)) void
 narrow(const micro *m, const int16_t *const *x, const void *w, const head *h, void *y, size_t at,
-       uint32_t n, fbk_fx_counts *counts, const uint32_t mr, const bool bytes)
+       uint32_t n, fb_saturations *counts, const uint32_t mr, const bool bytes)
 {
     __m256i b0 = _mm256_load_si256((const void *)h->start);
     __m256i b1 = _mm256_load_si256((const void *)(h->start + 8));
@@ -105,7 +105,7 @@ narrow(const micro *m, const int16_t *const *x, const void *w, const head *h, vo
 static __attribute__((noinline)) void finish_wide(const micro *m, const head *h, __m256i low0,
                                                   __m256i low1, __m256i high0, __m256i high1,
                                                   void *y, size_t at, uint32_t n,
-                                                  fbk_fx_counts *counts)
+                                                  fb_saturations *counts)
 {
     int32_t low[NR], high[NR], acc[NR];
     _mm256_storeu_si256((void *)low, low0);
@@ -140,8 +140,8 @@ static __attribute__((noinline)) void finish_wide(const micro *m, const head *h,
 
 static inline __attribute__((always_inline)) void wide(const micro *m, const int16_t *const *x,
                                                        const void *w, const head *h, void *y,
-                                                       size_t at, uint32_t n, fbk_fx_counts *counts,
-                                                       const uint32_t mr)
+                                                       size_t at, uint32_t n,
+                                                       fb_saturations *counts, const uint32_t mr)
 {
     const __m256i none = _mm256_setzero_si256();
     WIDE_ROWS(WIDE_CLEAR)
@@ -160,7 +160,7 @@ static inline __attribute__((always_inline)) void wide(const micro *m, const int
 
 #define MICRO(name, ...)                                                                           \
     static void name(const micro *m, const int16_t *const *x, const void *w, const head *h,        \
-                     void *y, size_t at, uint32_t n, fbk_fx_counts *counts)                        \
+                     void *y, size_t at, uint32_t n, fb_saturations *counts)                       \
     {                                                                                              \
         __VA_ARGS__;                                                                               \
     }
@@ -195,7 +195,7 @@ static micro_fn *const micros[][MR + 1] = {
     [WIDE] = {NULL, wide_1, wide_2, wide_3, wide_4, wide_5, wide_6}};
 
 void fbk_conv_fx_sum_avx2(const fbk_conv_fx *c, const void *x, void *y, void *scratch,
-                          uint32_t tile, fbk_fx_counts *counts)
+                          uint32_t tile, fb_saturations *counts)
 {
     run_tile(c, micros[c->form], c->form == NARROW8 ? 1 : 2, x, y, scratch, tile, counts);
 }

@@ -344,7 +344,7 @@ static inline __m256 floats8(const micro *m, const head *h, size_t at, __m256i a
 
 /* Accumulators of 16 channels, within their range, to y[at .. at + n), n <= 16. */
 static inline void finish(const micro *m, const head *h, __m256i a0, __m256i a1, void *y, size_t at,
-                          uint32_t n, fbk_fx_counts *counts)
+                          uint32_t n, fb_saturations *counts)
 {
     if (m->y_type == FB_F32) {
         float rest[NR];
@@ -392,12 +392,12 @@ static inline int32_t pair_at(const int16_t *p)
 /* mr pixels x 16 channels. x[mr] stage pointers; w the block; n valid channels; `at` is y's element
  * of the first pixel. */
 typedef void micro_fn(const micro *m, const int16_t *const *x, const void *w, const head *h,
-                      void *y, size_t at, uint32_t n, fbk_fx_counts *counts);
+                      void *y, size_t at, uint32_t n, fb_saturations *counts);
 
 /* All pixels of the band for one block. */
 static void run_block(const fbk_conv_fx *c, const layout *l, const packed *p, const micro *m,
                       micro_fn *const *micros, size_t weight_bytes, const int16_t *staged,
-                      uint32_t block, uint32_t pixels, void *y, size_t at, fbk_fx_counts *counts)
+                      uint32_t block, uint32_t pixels, void *y, size_t at, fb_saturations *counts)
 {
     uint32_t group = block / l->blocks, first = block % l->blocks * NR;
     uint32_t n = l->ocg - first < NR ? l->ocg - first : NR;
@@ -426,12 +426,12 @@ static void run_block(const fbk_conv_fx *c, const layout *l, const packed *p, co
 
 /* micros [MR + 1] by number of pixels. */
 static void run_tile(const fbk_conv_fx *c, micro_fn *const *micros, size_t weight_bytes,
-                     const void *x, void *y, void *scratch, uint32_t tile, fbk_fx_counts *counts)
+                     const void *x, void *y, void *scratch, uint32_t tile, fb_saturations *counts)
 {
     layout l = layout_of(c);
     packed p = split(c, &l);
     micro m = micro_of(c, &l, &p);
-    fbk_fx_counts seen = {0, 0};
+    fb_saturations seen = {0};
     uint32_t part = tile % c->n_splits, band = tile / c->n_splits % c->n_bands;
     uint32_t image = tile / c->n_splits / c->n_bands;
     uint32_t row = band * c->band, rows = l.oh - row < c->band ? l.oh - row : c->band;
