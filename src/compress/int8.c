@@ -136,82 +136,20 @@ static fb_status encode_weights(const work *w)
     return FB_OK;
 }
 
-/* --- the rewrite ----------------------------------------------------------------------------- */
-
-static bool is_boundary(const fb_model *m, int32_t t)
-{
-    for (uint32_t k = 0; k < m->n_inputs; k++) {
-        if (m->inputs[k] == t)
-            return true;
-    }
-    for (uint32_t k = 0; k < m->n_outputs; k++) {
-        if (m->outputs[k] == t)
-            return true;
-    }
-    return false;
-}
-
-/* Who reads codes where a float tensor and its encoded twin both exist. */
-static bool reads_codes(const work *w, size_t node)
-{
-    const fb_node *n = &w->job->model->nodes[node];
-    return w->region.integer[node] ||
-           (n->out[0] >= 0 && w->region.encoded[n->out[0]] && fb_node_is_carrier(w->job->model, n));
-}
-
-/* A model input or output stays float: its readers, among the first n_nodes, get a twin that a
- * convert node encodes. */
-static fb_status add_twin(const work *w, size_t n_nodes, int32_t t, int32_t *twin)
-{
-    fb_model *m = w->job->model;
-    char name[256];
-    (void)snprintf(name, sizeof name, "%.200s.codes", m->tensors[t].name);
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        if (strcmp(m->tensors[i].name, name) == 0)
-            name[0] = '\0';
-    }
-    fb_tensor like = m->tensors[t];
-    FB_TRY(fb_model_add_tensor(m, name, FB_F32, like.rank, like.dims, twin));
-    for (size_t i = 0; i < n_nodes; i++) {
-        for (uint32_t k = 0; k < m->nodes[i].n_in; k++) {
-            if (m->nodes[i].in[k] == t && reads_codes(w, i))
-                m->nodes[i].in[k] = *twin;
-        }
-    }
-    return FB_OK;
-}
-
-/* Appends the convert nodes, then moves each to its place: right behind what produces its input. */
-static void place_converts(fb_model *m, size_t first)
-{
-    for (size_t i = first; i < m->n_nodes; i++) {
-        fb_node convert = m->nodes[i];
-        size_t at = 0;
-        for (size_t k = 0; k < i; k++) {
-            for (uint32_t j = 0; j < m->nodes[k].n_out; j++)
-                at = m->nodes[k].out[j] == convert.in[0] ? k + 1 : at;
-        }
-        memmove(m->nodes + at + 1, m->nodes + at, (i - at) * sizeof *m->nodes);
-        m->nodes[at] = convert;
-    }
-}
+/* --- the step -------------------------------------------------------------------------------- */
 
 static fb_status encode_activations(const work *w)
 {
-    fb_model *m = w->job->model;
-    const size_t first = m->n_nodes;
+    fb_code_choice *choice = fb_calloc(w->job->model->n_tensors, sizeof *choice);
+    if (!choice)
+        return fb_fail(FB_E_MEMORY, "no memory for the activations");
     for (uint32_t k = 0; k < w->region.n_encoded; k++) {
-        int32_t t = w->tensors[k], to = t;
-        const fb_input_codes *c = &w->codes[t];
-        if (is_boundary(m, t)) {
-            FB_TRY(add_twin(w, first, t, &to));
-            FB_TRY(fb_model_add_node(m, FB_OP_CONVERT, m->tensors[to].name, 1, &t, 1, &to, NULL,
-                                     NULL));
-        }
-        FB_TRY(fb_model_set_activation(m, to, 8, false, c->scale, c->zero));
+        const fb_input_codes *c = &w->codes[w->tensors[k]];
+        choice[w->tensors[k]] = (fb_code_choice){.bits = 8, .scale = c->scale, .zero = c->zero};
     }
-    place_converts(m, first);
-    return FB_OK;
+    fb_status status = fb_region_encode(w->job->model, &w->region, choice);
+    fb_free(choice);
+    return status;
 }
 
 static fb_status refuse(const fb_model *m, const fb_region *r)

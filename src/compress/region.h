@@ -27,6 +27,19 @@ typedef struct fb_region {
 fb_status fb_region_find(const fb_model *m, const char *include, const char *exclude, fb_region *r);
 void fb_region_free(fb_region *r);
 
+/* The codes that an activation gets. */
+typedef struct fb_code_choice {
+    unsigned bits;
+    bool is_signed, pow2;
+    float scale;
+    int32_t zero;
+} fb_code_choice;
+
+/* Encodes each encoded tensor as choice[tensor] says; [n_tensors] of the model that the region was
+ * found in. Inputs and outputs of the model stay floats: their integer readers get a twin behind a
+ * convert node, so nodes move and tensors are added (the old ones keep their numbers). */
+fb_status fb_region_encode(fb_model *m, const fb_region *r, const fb_code_choice *choice);
+
 /* Conv or dense with an f32 activation as input and a constant weight that is plain or encoded as
  * the integer kernels take it: at most 8 bits, a scale for the tensor or for each output channel.
  */

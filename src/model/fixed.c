@@ -3,6 +3,8 @@
 #include "model/shape.h"
 #include "model/shape_rules.h"
 
+enum { MOST_FRACTION = 60 }; /* sums of two, and codes times scales, stay normal floats */
+
 const fb_fixed *fb_node_fixed(const fb_node *n)
 {
     if (n->op == FB_OP_CONV || n->op == FB_OP_CONV_TRANSPOSE)
@@ -24,7 +26,8 @@ bool fb_tensor_is_fixed(const fb_tensor *t)
     if (!integers || e->group != 0 || e->axis > 0 || e->n_patches != 0)
         return false;
     for (uint32_t i = 0; i < e->n_scales; i++) {
-        if (!fb_fraction_bits(e->scale[i], &f) || (e->zero && e->zero[i] != 0))
+        if (!fb_fraction_bits(e->scale[i], &f) || f < -MOST_FRACTION || f > MOST_FRACTION ||
+            (e->zero && e->zero[i] != 0))
             return false;
     }
     return true;

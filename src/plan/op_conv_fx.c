@@ -136,6 +136,8 @@ static fb_status prepare_layer(fb_prepare *p, fbk_conv_fx *c, const fb_act *act)
     source s = {0};
     format x, y = {.f = 0};
     fx_params *k;
+    if (p->in[0]->elems > UINT32_MAX || p->out[0]->elems > UINT32_MAX)
+        return fb_fail(FB_E_LIMIT, "layer '%s': more than 2^32 elements", p->step->name);
     FB_TRY(read_format(p, p->in[0], "input", &x));
     c->law = *fb_node_fixed(p->node);
     c->x_type = p->in[0]->shape.dtype;
@@ -204,9 +206,7 @@ fb_status fb_prepare_dense_fx(fb_prepare *p)
 {
     const fb_shape *w = &p->in[1]->shape;
     FB_ENSURE(w->rank == 2 && p->in[0]->elems % (size_t)w->dims[1] == 0);
-    size_t rows = p->in[0]->elems / (size_t)w->dims[1];
-    if (rows > INT32_MAX)
-        return fb_fail(FB_E_LIMIT, "a dense layer of %zu rows", rows);
+    size_t rows = p->in[0]->elems / (size_t)w->dims[1]; /* prepare_layer bounds them */
     fbk_conv_fx c = {.n = 1,
                      .ih = 1,
                      .iw = (uint32_t)rows,

@@ -363,7 +363,7 @@ static void test_sections(void **state)
     lie("GRPH", 20, FB_OP_COUNT << 1, "is unknown and needs a newer fewbit");
     lie("GRPH", 21, 4, "number of inputs is 4, at most 3");
     lie("GRPH", 22, 2, "number of outputs is 2, at most 1");
-    lie("GRPH", 27, 8, "unknown field needs a newer fewbit");
+    lie("GRPH", 27, 64, "unknown field needs a newer fewbit");
     lie("GRPH", 27, 1, "1 bytes are wanted, 0 are left");
     longer("GRPH", "section GRPH, byte 28: 1 bytes too many");
     lie("STRS", 0, 1, "length shared with the text before is 1, at most 0");
