@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "compress/bias.h"
 #include "compress/method.h"
+#include "compress/sparse.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -102,6 +103,21 @@ static fb_status encode_biases(fb_model *m)
     return status;
 }
 
+/* Only what was pruned on purpose: the size of other files shall not depend on how many weights
+ * happen to be rounded to 0. */
+static bool wants_sparse(const fb_model *model, const fb_recipe *r)
+{
+    for (uint32_t i = 0; i < r->n_steps; i++) {
+        if (strcmp(r->steps[i].method->name, "prune") == 0)
+            return true;
+    }
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        if (model->tensors[i].enc.sparse)
+            return true;
+    }
+    return false;
+}
+
 fb_status fb_compress(const fb_model *model, const fb_compress_options *options, fb_model **out)
 {
     fb_recipe recipe;
@@ -126,11 +142,14 @@ fb_status fb_compress(const fb_model *model, const fb_compress_options *options,
     }
     /* Work on shared payloads; only what is left in the end is copied. */
     FB_GO(fb_model_clone(model, false, &job.model));
+    FB_GO(fb_model_densify(job.model));
     FB_GO(fb_job_renew_reference(&job));
     FB_GO(run_steps(&job, &recipe));
     FB_GO(encode_biases(job.model));
     FB_GO(write_notes(&job, &recipe));
     FB_GO(fb_model_compact(job.model));
+    if (wants_sparse(model, &recipe))
+        FB_GO(fb_store_sparse(job.model));
     FB_GO(fb_model_validate(job.model));
     FB_GO(fb_model_clone(job.model, true, out));
 fail:

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "export/graph.h"
+#include "model/sparse.h"
 
 #include <errno.h>
 #include <string.h>
@@ -123,7 +124,7 @@ static fb_status write_model(const Onnx__ModelProto *model, const char *path)
     return fb_file_commit(&file);
 }
 
-fb_status fb_onnx_export(const fb_model *model, const char *path)
+static fb_status export_dense(const fb_model *model, const char *path)
 {
     Onnx__ModelProto proto = ONNX__MODEL_PROTO__INIT;
     Onnx__GraphProto graph = ONNX__GRAPH_PROTO__INIT;
@@ -150,5 +151,16 @@ fb_status fb_onnx_export(const fb_model *model, const char *path)
     fb_free(g->inits);
     fb_arena_destroy(arena);
     fb_free(g);
+    return status;
+}
+
+fb_status fb_onnx_export(const fb_model *model, const char *path)
+{
+    fb_model *copy;
+    FB_TRY(fb_model_clone(model, false, &copy));
+    fb_status status = fb_model_densify(copy);
+    if (status == FB_OK)
+        status = export_dense(copy, path);
+    fb_model_close(&copy);
     return status;
 }

@@ -18,7 +18,8 @@ enum {
 
 static bool may_be_coded(const fb_tensor *t)
 {
-    return t->is_const && t->enc.kind == FB_ENC_AFFINE && t->enc.bits <= 8 && t->rank >= 2;
+    return t->is_const && t->enc.kind == FB_ENC_AFFINE && t->enc.bits <= 8 && t->rank >= 2 &&
+           !t->enc.sparse;
 }
 
 static size_t symbols_of(const fb_tensor *t)

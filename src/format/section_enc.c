@@ -1,10 +1,15 @@
-/* Section ENCP: for each tensor that is not plain, in tensor order, the parameters of its encoding.
- */
+/* Section ENCP: for each tensor that is not plain or is sparse, in tensor order, the parameters of
+ * its encoding. */
 #include "base/size.h"
 #include "format/format.h"
 #include "numeric/grid.h"
 
-/* First byte of an affine encoding, after the kind. */
+/* The kind, which comes first; of a sparse constant the elements kept follow (varint). */
+enum {
+    KIND_MASK = 15,
+    KIND_SPARSE = 4 /* shift of the sparse form */
+};
+/* First byte of an affine encoding, after that. */
 enum {
     AFFINE_BITS = 15, /* mask: bits - 1 */
     AFFINE_SIGNED = 1 << 4,
@@ -164,11 +169,32 @@ void fb_put_encodings(fb_out *out, const fb_model *m)
 {
     for (size_t i = 0; i < m->n_tensors; i++) {
         const fb_tensor *t = &m->tensors[i];
-        if (t->enc.kind == FB_ENC_PLAIN)
+        if (t->enc.kind == FB_ENC_PLAIN && !t->enc.sparse)
             continue;
-        fb_out_varint(out, (uint64_t)t->enc.kind);
-        put_affine(out, t);
+        fb_out_varint(out, (uint64_t)t->enc.kind | (uint64_t)t->enc.sparse << KIND_SPARSE);
+        if (t->enc.sparse)
+            fb_out_varint(out, t->enc.n_kept);
+        if (t->enc.kind == FB_ENC_AFFINE)
+            put_affine(out, t);
     }
+}
+
+/* Sets t->enc.sparse and n_kept. */
+static fb_status get_kind(fb_in *in, fb_tensor *t, uint64_t *kind)
+{
+    uint64_t v = fb_in_varint(in), form = v >> KIND_SPARSE;
+    *kind = v & KIND_MASK;
+    if (in->status == FB_OK && (form > FB_SPARSE_RUNS8 || *kind > FB_ENC_AFFINE ||
+                                (*kind == FB_ENC_PLAIN && form == FB_DENSE)))
+        return fb_in_broken(in,
+                            "encoding %llu of tensor '%.200s' is unknown and needs a newer fewbit",
+                            (unsigned long long)v, t->name);
+    t->enc.sparse = (fb_sparse)form;
+    if (form != FB_DENSE && !t->is_const)
+        return fb_in_broken(in, "activation '%.200s' is sparse", t->name);
+    if (form != FB_DENSE)
+        t->enc.n_kept = (size_t)fb_in_count(in, "elements kept", SIZE_MAX);
+    return in->status;
 }
 
 fb_status fb_get_encodings(fb_in *in, fb_model *m, uint64_t payload_bytes)
@@ -177,17 +203,14 @@ fb_status fb_get_encodings(fb_in *in, fb_model *m, uint64_t payload_bytes)
     for (size_t i = 0; i < m->n_tensors; i++) {
         fb_tensor *t = &m->tensors[i];
         if (t->enc.kind != FB_ENC_PLAIN) {
-            uint64_t kind = fb_in_varint(in);
-            if (in->status == FB_OK && kind != FB_ENC_AFFINE)
-                return fb_in_broken(in,
-                                    "encoding %llu of tensor '%.200s' is unknown and needs a "
-                                    "newer fewbit",
-                                    (unsigned long long)kind, t->name);
-            FB_TRY(in->status);
-            FB_TRY(get_affine(in, m, t, room));
-        } else if (t->is_const) {
-            FB_TRY(fb_tensor_payload_bytes(t, &t->data_bytes));
+            uint64_t kind;
+            FB_TRY(get_kind(in, t, &kind));
+            t->enc.kind = (fb_enc_kind)kind;
         }
+        if (t->enc.kind == FB_ENC_AFFINE)
+            FB_TRY(get_affine(in, m, t, room));
+        else if (t->is_const)
+            FB_TRY(fb_tensor_payload_bytes(t, &t->data_bytes));
         if (t->data_bytes > room)
             return fb_fail(FB_E_FORMAT,
                            "constants up to '%.200s' have more bytes than the payloads, "

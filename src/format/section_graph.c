@@ -6,9 +6,10 @@
 /* First byte of a tensor; the rank is in the upper four bits. */
 enum {
     TENSOR_CONST = 1 << 0,
-    TENSOR_OTHER = 1 << 1,  /* not a constant: source_nchw; a constant: a storage number follows */
-    TENSOR_NAMED = 1 << 2,  /* its name is in STRS */
-    TENSOR_ENCODED = 1 << 3 /* not plain: parameters in ENCP, no dtype byte (it is f32) */
+    TENSOR_OTHER = 1 << 1, /* not a constant: source_nchw; a constant: a storage number follows */
+    TENSOR_NAMED = 1 << 2, /* its name is in STRS */
+    TENSOR_ENCODED =
+        1 << 3 /* not plain, or sparse: parameters in ENCP, no dtype byte (it is f32) */
 };
 /* Storage numbers: 1 is "in CODE"; without one, a payload is where fb_format_storage says. */
 enum { STORAGE_CODE = 1 };
@@ -70,7 +71,7 @@ static void put_tensor(fb_out *out, const fb_tensor *t, bool named, bool coded)
     head |= t->is_const ? TENSOR_CONST : 0;
     head |= coded || (!t->is_const && t->source_nchw) ? TENSOR_OTHER : 0;
     head |= named ? TENSOR_NAMED : 0;
-    head |= t->enc.kind != FB_ENC_PLAIN ? TENSOR_ENCODED : 0;
+    head |= t->enc.kind != FB_ENC_PLAIN || t->enc.sparse ? TENSOR_ENCODED : 0;
     fb_out_u8(out, head);
     if (coded)
         fb_out_varint(out, STORAGE_CODE);

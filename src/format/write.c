@@ -87,6 +87,8 @@ fb_status fb_format_layout(const fb_model *m, const uint8_t *coded, uint64_t *of
 
 unsigned fb_format_period(const fb_tensor *t)
 {
+    if (t->enc.sparse)
+        return 1;
     if (t->enc.kind == FB_ENC_PLAIN)
         return (unsigned)fb_dtype_bytes(t->dtype);
     return t->enc.bits == 16 ? 2 : 1;

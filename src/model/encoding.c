@@ -4,6 +4,7 @@
 #include "base/size.h"
 #include "model/encoding_defs.h"
 #include "model/model.h"
+#include "model/sparse.h"
 #include "numeric/half.h"
 
 #include <stdio.h>
@@ -44,7 +45,8 @@ fb_status fb_tensor_payload_bytes(const fb_tensor *t, size_t *bytes)
             FB_E_LIMIT,
             "tensor '%.200s' has dims that depend on the batch or more than 2^40 elements",
             t->name);
-    fb_status status = def->payload_bytes(t, (size_t)n, bytes);
+    fb_status status = t->enc.sparse ? fb_sparse_bytes(t, (size_t)n, bytes)
+                                     : def->payload_bytes(t, (size_t)n, bytes);
     return status == FB_OK ? FB_OK : fb_fail_in(status, "tensor '%.200s'", t->name);
 }
 
@@ -55,7 +57,15 @@ fb_status fb_tensor_decode(const fb_tensor *t, float *out)
     if (!t->is_const || !t->data)
         return fb_fail(FB_E_ARG, "tensor '%.200s' has no payload to decode", t->name);
     FB_ENSURE(def && fb_tensor_elems(t, 0, &n));
-    def->decode(t, 0, (size_t)n, out);
+    if (t->enc.sparse == FB_DENSE) {
+        def->decode(t, 0, (size_t)n, out);
+        return FB_OK;
+    }
+    fb_tensor dense;
+    void *owned;
+    FB_TRY(fb_sparse_expand(t, &dense, &owned));
+    def->decode(&dense, 0, (size_t)n, out);
+    fb_free(owned);
     return FB_OK;
 }
 

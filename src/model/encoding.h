@@ -17,12 +17,12 @@
  * Both may have patches: elements, constants only, whose value stands aside in 16-bit floats
  * because the codes do not reach it; their codes are those of the nearest value.
  *
- * A sparse constant keeps only the elements that are not 0 (affine and levels alike; the codes of
- * all others are gone): where they are, then their codes, packed.
- *   bitmap  a bit for each element, 1 = kept, least significant first, padded to whole bytes
- *   runs4   for each kept element, the number of zeros before it since the last one, in 4 bits,
- *   runs8   or 8, packed; a gap longer than 14 (254) is written as 15 (255) = that many zeros and
- *           no element, and goes on in the next entry
+ * A sparse constant (plain f32, affine or levels; sparse.h) keeps only elements that are not 0:
+ * where they are, then their codes, packed (plain: 4 bytes each). bitmap  a bit for each element, 1
+ * = kept, least significant first, padded to whole bytes runs4   for each kept element, the number
+ * of zeros before it since the last one, in 4 bits, runs8   or 8, packed. Where more than 15 (255)
+ * zeros follow each other, at the end too, the 16th (256th) is kept. The zeros are stored exactly:
+ * affine takes its zero point, levels the index of the level 0, which each table must then have.
  *
  * An activation while running: 8- and 16-bit codes are arrays of bytes or 16-bit integers. Codes of
  * other widths are packed likewise, row by row: each run of elements of the last two dims ([w][c];
@@ -68,7 +68,7 @@ typedef struct fb_encoding {
     float *level;       /* [n_tables][n_levels], ascending */
     /* constants: */
     fb_sparse sparse;
-    size_t n_kept; /* sparse: entries stored (with runs: those without element count, too) */
+    size_t n_kept; /* sparse: elements kept */
     uint32_t n_patches;
     uint64_t *patch_at; /* [n_patches] element numbers, ascending */
     float *patch;       /* [n_patches] exact in f16 */

@@ -2,6 +2,7 @@
 #include "model/model.h"
 #include "model/shape.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const char *fb_dtype_name(fb_dtype dtype)
@@ -127,13 +128,25 @@ int32_t fb_model_output(const fb_model *model, uint32_t i)
     return i < model->n_outputs ? model->outputs[i] : -1;
 }
 
+/* Of the elements of a sparse constant, how many percent are not kept. */
+static unsigned percent_dropped(const fb_tensor *t)
+{
+    int64_t n;
+    if (!fb_tensor_elems(t, 0, &n) || n == 0)
+        return 0;
+    return (unsigned)(100 * (double)((size_t)n - t->enc.n_kept) / (double)n);
+}
+
 /* One text per combination of flags, so that the pointer needs no owner. */
 static const char *encoding_text(const fb_tensor *t)
 {
-    static _Thread_local char text[64];
-    if (t->enc.kind == FB_ENC_PLAIN)
+    static _Thread_local char text[80];
+    if (t->enc.kind == FB_ENC_PLAIN && !t->enc.sparse)
         return fb_dtype_name(t->dtype);
     fb_encoding_get(t->enc.kind)->describe(t, text, sizeof text);
+    size_t n = strlen(text);
+    if (t->enc.sparse)
+        (void)snprintf(text + n, sizeof text - n, " sparse %u%%", percent_dropped(t));
     return text;
 }
 

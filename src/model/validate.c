@@ -4,6 +4,7 @@
 #include "model/fixed.h"
 #include "model/model.h"
 #include "model/shape_rules.h"
+#include "model/sparse.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -88,9 +89,9 @@ static fb_status check_payload(const fb_tensor *t)
 {
     size_t bytes;
     if (!t->is_const) {
-        if (t->data || t->data_bytes)
-            return fb_fail(FB_E_FORMAT, "has a payload of %zu bytes, but is no constant",
-                           t->data_bytes);
+        if (t->data || t->data_bytes || t->enc.sparse)
+            return fb_fail(FB_E_FORMAT, "has a payload of %zu bytes%s, but is no constant",
+                           t->data_bytes, t->enc.sparse ? ", sparse" : "");
         return FB_OK;
     }
     FB_TRY(fb_tensor_payload_bytes(t, &bytes));
@@ -99,7 +100,7 @@ static fb_status check_payload(const fb_tensor *t)
                        t->data ? t->data_bytes : 0, bytes);
     if ((uintptr_t)t->data % FB_ALIGN != 0)
         return fb_fail(FB_E_INTERNAL, "has a payload that is not aligned to %u bytes", FB_ALIGN);
-    return FB_OK;
+    return t->enc.sparse ? fb_sparse_validate(t) : FB_OK;
 }
 
 static fb_status check_tensor(const fb_tensor *t)

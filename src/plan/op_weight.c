@@ -4,7 +4,8 @@
 
 static bool is_plain_const(const fb_slot *s)
 {
-    return s->place == FB_PLACE_CONST && s->shape.dtype == FB_F32 && s->enc->kind == FB_ENC_PLAIN;
+    return s->place == FB_PLACE_CONST && s->shape.dtype == FB_F32 && s->enc->kind == FB_ENC_PLAIN &&
+           !s->enc->sparse;
 }
 
 fb_status fb_weight_open(fb_prepare *p, uint32_t i, fb_weight *w)

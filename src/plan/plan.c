@@ -4,6 +4,7 @@
 
 #include "base/cpu.h"
 #include "base/size.h"
+#include "plan/dense.h"
 
 #include <string.h>
 
@@ -301,7 +302,7 @@ static fb_status add_float_steps(fb_plan *plan, const fb_node *n, int32_t *io)
     return FB_OK;
 }
 
-static fb_status add_node(fb_plan *plan, const fb_node *n)
+static fb_status add_dense_node(fb_plan *plan, const fb_node *n)
 {
     if (q_ops[n->op] &&
         (any_encoded(plan, n->in, n->n_in) || any_encoded(plan, n->out, n->n_out))) {
@@ -315,6 +316,17 @@ static fb_status add_node(fb_plan *plan, const fb_node *n)
         return no_memory();
     fb_status status = add_float_steps(plan, n, io);
     fb_free(io);
+    return status;
+}
+
+/* Operators see sparse constants as dense ones. */
+static fb_status add_node(fb_plan *plan, const fb_node *n)
+{
+    fb_lent weight;
+    fb_status status = fb_plan_lend(plan, n, &weight);
+    if (status == FB_OK)
+        status = add_dense_node(plan, n);
+    fb_plan_take_back(plan, &weight);
     return status;
 }
 
@@ -346,6 +358,8 @@ fb_status fb_plan_create(const fb_model *model, const fb_plan_options *options, 
         goto fail;
     }
     FB_GO(make_slots(plan));
+    for (uint32_t k = 0; k < model->n_outputs; k++)
+        FB_GO(fb_plan_keep_dense(plan, model->outputs[k]));
     for (size_t i = 0; i < model->n_nodes; i++)
         FB_GO(add_node(plan, &model->nodes[i]));
     FB_GO(fb_plan_memory(plan));

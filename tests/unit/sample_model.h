@@ -4,6 +4,7 @@
 
 #include "model/model.h"
 #include "model/shape.h"
+#include "model/sparse.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -115,7 +116,8 @@ static inline bool sample_same(const fb_model *a, const fb_model *b, const char 
             s->source_nchw != t->source_nchw || s->data_bytes != t->data_bytes ||
             memcmp(s->dims, t->dims, sizeof s->dims) != 0 || e->kind != f->kind ||
             e->bits != f->bits || e->is_signed != f->is_signed || e->pow2 != f->pow2 ||
-            e->axis != f->axis || e->group != f->group || e->n_scales != f->n_scales)
+            e->axis != f->axis || e->group != f->group || e->n_scales != f->n_scales ||
+            e->sparse != f->sparse || e->n_kept != f->n_kept)
             return false;
         if (s->data_bytes && memcmp(s->data, t->data, s->data_bytes) != 0)
             return false;
@@ -296,6 +298,29 @@ static inline fb_model *sample_peaked(void)
         if (fb_model_set_payload(m, (int32_t)i, &enc, q, sizeof q) != FB_OK)
             fb_model_close(&m);
         return m;
+    }
+    return m;
+}
+
+/* Every form of sparse weights: 8 bits as a bitmap, 4 bits with zero points in runs of 4, floats in
+ * runs of 8. */
+static inline fb_model *sample_sparse(void)
+{
+    static const struct {
+        const char *name;
+        fb_sparse form;
+    } forms[] = {{"features.0.weight", FB_SPARSE_BITMAP},
+                 {"features.2.weight", FB_SPARSE_RUNS4},
+                 {"fc.weight", FB_SPARSE_RUNS8}};
+    fb_model *m = sample_peaked();
+    for (size_t i = 0; m && i < m->n_tensors; i++) {
+        for (size_t k = 0; m && k < 3; k++) {
+            if (strcmp(m->tensors[i].name, forms[k].name) == 0 &&
+                fb_sparse_store(m, (int32_t)i, forms[k].form) != FB_OK)
+                fb_model_close(&m);
+        }
+        if (!m)
+            break;
     }
     return m;
 }

@@ -311,6 +311,7 @@ static void test_golden_files(void **state)
     golden("v1_entropy.fewbit", must(sample_peaked()));
     golden("v1_tiny.fewbit", must(sample_tiny()));
     golden("v1_net.fewbit", must(sample_net(10)));
+    golden("v1_sparse.fewbit", must(sample_sparse()));
     golden("v1_large.fewbit", must(sample_net(256)));
 }
 

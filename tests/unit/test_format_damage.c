@@ -51,12 +51,18 @@ static void refused(const uint8_t *data, size_t n, const char *says)
         fail_msg("\"%s\" does not say \"%s\"", fb_error(), says);
 }
 
+static fb_out sample_written(unsigned way)
+{
+    return way == 3   ? written(sample_sparse(), 0)
+           : way == 2 ? written(sample_peaked(), 0)
+                      : written(sample_net(10), way ? FB_FORMAT_NO_CODING : 0);
+}
+
 static void test_every_truncation(void **state)
 {
     (void)state;
-    for (unsigned way = 0; way < 3; way++) {
-        fb_out out = way == 2 ? written(sample_peaked(), 0)
-                              : written(sample_net(10), way ? FB_FORMAT_NO_CODING : 0);
+    for (unsigned way = 0; way < 4; way++) {
+        fb_out out = sample_written(way);
         for (size_t n = 0; n < out.n; n++) {
             fb_model *m = open_copy(out.data, n);
             if (m)
@@ -71,9 +77,8 @@ static void test_every_truncation(void **state)
 static void test_every_bit(void **state)
 {
     (void)state;
-    for (unsigned way = 0; way < 3; way++) {
-        fb_out out = way == 2 ? written(sample_peaked(), 0)
-                              : written(sample_net(10), way ? FB_FORMAT_NO_CODING : 0);
+    for (unsigned way = 0; way < 4; way++) {
+        fb_out out = sample_written(way);
         for (size_t i = 0; i < out.n * 8; i++) {
             out.data[i / 8] ^= (uint8_t)(1u << i % 8);
             fb_model *m = open_copy(out.data, out.n);
