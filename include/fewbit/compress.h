@@ -18,7 +18,7 @@ typedef struct fb_method_info {
     const char *name;
     const char *summary; /* one line */
     const char *options; /* one line per option "key=default  meaning", "" if none */
-    bool needs_data;
+    bool needs_data;     /* with its options as they are preset */
 } fb_method_info;
 FB_API uint32_t fb_n_methods(void);
 FB_API fb_status fb_method_at(uint32_t i, fb_method_info *info);

@@ -57,26 +57,6 @@ static uint32_t channels_of(const fb_model *m, int32_t t)
 
 /* --- what the reference gives ---------------------------------------------------------------- */
 
-/* Splits a fused activation from its node: the node writes *before, a clip makes the old output. */
-static fb_status split_act(fb_model *m, size_t node, int32_t *before)
-{
-    fb_act act = *fb_node_act(&m->nodes[node]);
-    int32_t out = m->nodes[node].out[0];
-    *before = out;
-    if (!act.clamp)
-        return FB_OK;
-    fb_tensor like = m->tensors[out];
-    fb_attr attr = {.unary = {.kind = FB_UNARY_CLIP, .a = act.lo, .b = act.hi}};
-    FB_TRY(fb_model_add_tensor(m, "", FB_F32, like.rank, like.dims, before));
-    FB_TRY(fb_model_add_node(m, FB_OP_UNARY, "", 1, before, 1, &out, &attr, NULL));
-    fb_node_act(&m->nodes[node])->clamp = 0;
-    m->nodes[node].out[0] = *before;
-    fb_node clip = m->nodes[m->n_nodes - 1];
-    memmove(m->nodes + node + 2, m->nodes + node + 1, (m->n_nodes - node - 2) * sizeof *m->nodes);
-    m->nodes[node + 1] = clip;
-    return FB_OK;
-}
-
 static fb_status find_producer(const fb_model *m, int32_t tensor, size_t *node)
 {
     for (size_t i = 0; i < m->n_nodes; i++) {
@@ -107,7 +87,7 @@ static fb_status measure_reference(corrector *c)
         FB_GO(find_producer(split, out, &node));
         watched[k] = out;
         if (c->what == FB_CORRECT_MOMENTS)
-            FB_GO(split_act(split, node, &watched[k]));
+            FB_GO(fb_node_split_act(split, node, &watched[k]));
     }
     fb_watch_options o = fb_job_watch(c->job, c->phase);
     fb_source source = fb_samples_source(&c->samples);

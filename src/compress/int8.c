@@ -104,8 +104,10 @@ static fb_status encode_weight(const work *w, const fb_node *n)
     const fb_option *o = w->step->option;
     fb_weight_rule rule = {.bits = w->step->bits,
                            .per_channel = o[OPT_PER].choice == 0,
-                           .range = (fb_weight_range)o[OPT_WEIGHTS].choice,
-                           .restore = w->restore};
+                           .range = fb_job_is_clipped(w->job, weight)
+                                        ? FB_WEIGHT_MINMAX
+                                        : (fb_weight_range)o[OPT_WEIGHTS].choice,
+                           .restore = w->restore && !fb_job_is_clipped(w->job, weight)};
     uint32_t oc = (uint32_t)m->tensors[weight].dims[0];
     fb_weight_codes codes = {0};
     float *bias = NULL;

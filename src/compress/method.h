@@ -70,18 +70,30 @@ typedef struct fb_job {
     bool dry_run;
     fb_progress progress;
     void *progress_user;
+    bool *clipped; /* [n_clipped] by tensor: weights whose range a clip chose, NULL without one */
+    size_t n_clipped;
 } fb_job;
+
+/* Whether a quantising step takes the range of a weight as it is. */
+static inline bool fb_job_is_clipped(const fb_job *job, int32_t tensor)
+{
+    return (size_t)tensor < job->n_clipped && job->clipped[tensor];
+}
 
 typedef struct fb_method_def {
     const char *name, *stem;        /* "int8"; "int": the name with another number is the same
                                        method. stem NULL: the name stands alone */
     unsigned least_bits, most_bits; /* with a stem */
     const char *summary;
-    bool needs_data;
+    bool needs_data;                                       /* with the options as preset */
+    bool (*wants_data)(const struct fb_recipe_step *step); /* with the step's; NULL: needs_data */
     uint32_t n_options;
     fb_option_def options[FB_METHOD_MAX_OPTIONS];
     fb_status (*apply)(fb_job *job, const fb_recipe_step *step);
 } fb_method_def;
+
+/* A step's value of the option `key`; NULL where its method has no such option. */
+const fb_option *fb_step_option(const fb_recipe_step *step, const char *key);
 
 uint32_t fb_method_count(void);
 const fb_method_def *fb_method_get(uint32_t i);

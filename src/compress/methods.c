@@ -4,6 +4,7 @@
 #include "base/status.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define FB_METHOD(def) extern const fb_method_def def;
 #include "compress/methods.inc"
@@ -23,6 +24,15 @@ uint32_t fb_method_count(void)
 const fb_method_def *fb_method_get(uint32_t i)
 {
     return methods[i];
+}
+
+const fb_option *fb_step_option(const fb_recipe_step *step, const char *key)
+{
+    for (uint32_t i = 0; i < step->method->n_options; i++) {
+        if (strcmp(step->method->options[i].key, key) == 0)
+            return &step->option[i];
+    }
+    return NULL;
 }
 
 uint32_t fb_n_methods(void)

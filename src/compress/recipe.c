@@ -180,7 +180,8 @@ static fb_status parse_step(fb_recipe *r, span text, fb_recipe_step *step)
     }
     while (rest.n > 0)
         FB_TRY(parse_option(r, step, cut(&rest, ",")));
-    r->needs_data = r->needs_data || step->method->needs_data;
+    const fb_method_def *m = step->method;
+    r->needs_data = r->needs_data || (m->wants_data ? m->wants_data(step) : m->needs_data);
     return FB_OK;
 }
 

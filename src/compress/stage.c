@@ -13,6 +13,25 @@ fb_act *fb_node_act(fb_node *n)
     return n->op == FB_OP_DENSE ? &n->attr.dense.act : &n->attr.conv.act;
 }
 
+fb_status fb_node_split_act(fb_model *m, size_t node, int32_t *before)
+{
+    fb_act act = *fb_node_act(&m->nodes[node]);
+    int32_t out = m->nodes[node].out[0];
+    *before = out;
+    if (!act.clamp)
+        return FB_OK;
+    fb_tensor like = m->tensors[out];
+    fb_attr attr = {.unary = {.kind = FB_UNARY_CLIP, .a = act.lo, .b = act.hi}};
+    FB_TRY(fb_model_add_tensor(m, "", FB_F32, like.rank, like.dims, before));
+    FB_TRY(fb_model_add_node(m, FB_OP_UNARY, "", 1, before, 1, &out, &attr, NULL));
+    fb_node_act(&m->nodes[node])->clamp = 0;
+    m->nodes[node].out[0] = *before;
+    fb_node clip = m->nodes[m->n_nodes - 1];
+    memmove(m->nodes + node + 2, m->nodes + node + 1, (m->n_nodes - node - 2) * sizeof *m->nodes);
+    m->nodes[node + 1] = clip;
+    return FB_OK;
+}
+
 static fb_status no_memory(void)
 {
     return fb_fail(FB_E_MEMORY, "no memory to run the network in pieces");

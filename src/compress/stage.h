@@ -37,5 +37,8 @@ void fb_stage_free(fb_stage *stage);
 
 /* The activation fused into a conv, transposed conv or dense node. */
 fb_act *fb_node_act(fb_node *n);
+/* Splits a fused activation from its node: the node writes *before, and a clip behind it makes the
+ * old output. Without an activation *before is the output. */
+fb_status fb_node_split_act(fb_model *m, size_t node, int32_t *before);
 
 #endif

@@ -31,6 +31,9 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
                        "per=tensor leaves no room for group=%u; groups lie within a "
                        "channel",
                        rule.group);
+    fb_weight_rule as_it_is = rule;
+    as_it_is.range = FB_WEIGHT_MINMAX;
+    as_it_is.restore = false;
     uint32_t found = 0;
     for (size_t i = 0; i < m->n_nodes; i++) {
         const fb_node *n = &m->nodes[i];
@@ -41,8 +44,10 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
             continue;
         found++;
         FB_TRY(fb_job_report(job, "weights", i, m->n_nodes));
-        if (m->tensors[weight].enc.kind == FB_ENC_PLAIN)
-            FB_TRY(encode(m, weight, &rule));
+        if (m->tensors[weight].enc.kind != FB_ENC_PLAIN)
+            continue;
+        bool clipped = fb_job_is_clipped(job, weight);
+        FB_TRY(encode(m, weight, clipped ? &as_it_is : &rule));
     }
     if (found == 0)
         return fb_fail(FB_E_UNSUPPORTED, "no conv or dense layer with constant weights is there to "

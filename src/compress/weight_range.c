@@ -11,7 +11,8 @@
 enum {
     STEPS = 128,      /* candidates are max|w| i / STEPS */
     LEAST_STEP = 8,   /* heavy tails have their optimum far inside */
-    KL_BINS = 2048,   /* over [-max|w|, max|w|] */
+    KL_BINS = 2048,   /* over [-max|w|, max|w|], at most; 2 STEPS at least */
+    KL_PER_BIN = 4,   /* weights for each bin, on average */
     SEARCH_STEPS = 37 /* of least_error: down to a fifth */
 };
 
@@ -134,26 +135,29 @@ static float mse_boundary(const fb_weight_rule *rule, const float *w, size_t n, 
     return best;
 }
 
-/* Few weights leave most bins empty, and then any clipping looks alike: the widest wins. */
+/* Bins that hold hardly a weight each would make every clipping look alike; what a few weights
+ * leave undecided, the widest wins. */
 static float kl_boundary(const fb_weight_rule *rule, const float *w, size_t n, extent e)
 {
     uint64_t counts[KL_BINS];
     int32_t lo, hi;
     fb_weight_limits(rule, &lo, &hi);
-    uint32_t levels = (uint32_t)(hi - lo) + 1;
-    const uint32_t half = KL_BINS / 2;
-    if (levels >= KL_BINS)
+    uint32_t levels = (uint32_t)(hi - lo) + 1, bins = KL_BINS;
+    while (bins > 2 * STEPS && n < (size_t)bins * KL_PER_BIN)
+        bins /= 2;
+    const uint32_t half = bins / 2;
+    if (levels >= bins)
         return e.most;
     memset(counts, 0, sizeof counts);
     for (size_t i = 0; i < n; i++) {
-        int32_t bin = (int32_t)floorf(w[i] / e.most * (float)half) + (int32_t)half;
-        counts[bin < KL_BINS ? bin : KL_BINS - 1]++;
+        uint32_t bin = (uint32_t)((w[i] / e.most + 1) * (float)half);
+        counts[bin < bins ? bin : bins - 1]++;
     }
     float best = e.most;
     double least = INFINITY;
     for (uint32_t i = STEPS; i >= LEAST_STEP; i--) {
         uint32_t side = half / STEPS * i;
-        double kl = fb_kl_cells(counts, KL_BINS, half - side, half + side, levels, true);
+        double kl = fb_kl_cells(counts, bins, half - side, half + side, levels, true);
         if (kl >= 0 && kl < least) {
             least = kl;
             best = e.most * (float)i / STEPS;
