@@ -85,7 +85,8 @@ typedef struct fb_tensor_info {
     bool source_nchw;      /* an input that the source file held channels first */
     const char *encoding;  /* "f32", "affine8u", "affine4 per-channel", ...; valid until the
                               next call on this thread */
-    uint64_t stored_bytes; /* of a constant: payload plus its scales, before the file's coding */
+    uint64_t stored_bytes; /* of a constant: payload plus scales, levels, outliers, before the
+                              file's coding */
 } fb_tensor_info;
 
 typedef struct fb_layer_info {

@@ -47,16 +47,15 @@ fb_status fb_accumulator_fit(fb_weight_codes *c, uint32_t oc, const float *bias,
     return FB_OK;
 }
 
-/* Of a channel of an encoded weight with one scale a channel, or one for the tensor. */
-static bool stored_channel_fits(const fb_tensor *w, size_t oc, size_t n, size_t channel, float bias,
-                                fb_input_codes x)
+/* Of a channel, with n integers, of an encoded weight. */
+static bool stored_channel_fits(const fb_tensor *w, const int16_t *q, size_t n, size_t channel,
+                                float bias, fb_input_codes x)
 {
     const fb_encoding *e = &w->enc;
-    size_t k = n / oc, s = e->axis >= 0 ? channel : 0;
-    int32_t zero = e->zero ? e->zero[s] : 0;
+    size_t s = e->axis >= 0 ? channel : 0;
     int64_t sum = 0;
-    for (size_t i = channel * k; i < (channel + 1) * k; i++)
-        sum += abs(fb_packed_get(w->data, i, e->bits, e->is_signed) - zero);
+    for (size_t i = channel * n; i < (channel + 1) * n; i++)
+        sum += abs(q[i]);
     return sum * CODE_REACH + bias_reach(bias, x.scale, e->scale[s]) <= INT32_MAX;
 }
 
@@ -64,21 +63,25 @@ fb_status fb_accumulator_check(const fb_model *m, const fb_node *n)
 {
     int32_t weight = fb_node_weight(m, n);
     const fb_tensor *x = &m->tensors[n->in[0]], *w = weight >= 0 ? &m->tensors[weight] : NULL;
-    if (!w || w->enc.kind != FB_ENC_AFFINE || x->enc.kind != FB_ENC_AFFINE || w->enc.group != 0)
+    if (!w || x->enc.kind != FB_ENC_AFFINE || !fb_tensor_is_int8(w))
         return FB_OK;
     size_t oc = (size_t)w->dims[0];
     int64_t n_elems;
     FB_ENSURE(fb_tensor_elems(w, 0, &n_elems));
     const fb_tensor *b = n->n_in > 2 && n->in[2] >= 0 ? &m->tensors[n->in[2]] : NULL;
     float *bias = fb_calloc(oc, sizeof *bias);
+    int16_t *q = fb_calloc((size_t)n_elems, sizeof *q);
     fb_status status = FB_OK;
-    if (!bias)
-        return fb_fail(FB_E_MEMORY, "no memory for layer '%.200s'", n->name);
+    if (!bias || !q) {
+        status = fb_fail(FB_E_MEMORY, "no memory for layer '%.200s'", n->name);
+        goto fail;
+    }
+    fb_tensor_integers(w, 0, (size_t)n_elems, q);
     if (b && b->is_const && b->dtype == FB_F32)
         FB_GO(fb_tensor_decode(b, bias));
     fb_input_codes in = {x->enc.scale[0], x->enc.zero ? x->enc.zero[0] : 0};
     for (size_t c = 0; c < oc; c++) {
-        if (!stored_channel_fits(w, oc, (size_t)n_elems, c, bias[c], in)) {
+        if (!stored_channel_fits(w, q, (size_t)n_elems / oc, c, bias[c], in)) {
             status = fb_fail(FB_E_LIMIT,
                              "layer '%.200s': the sums of channel %zu can exceed 32 "
                              "bits; use fewer bits or exclude the layer",
@@ -88,5 +91,6 @@ fb_status fb_accumulator_check(const fb_model *m, const fb_node *n)
     }
 fail:
     fb_free(bias);
+    fb_free(q);
     return status;
 }

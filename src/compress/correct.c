@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "compress/accumulator.h"
 #include "compress/stage.h"
+#include "numeric/half.h"
 
 #include <math.h>
 #include <string.h>
@@ -148,14 +149,17 @@ static fb_status scale_channels(fb_model *m, const fb_node *n, const double *gai
     fb_tensor *w = &m->tensors[n->in[1]];
     size_t oc = (size_t)w->dims[0];
     fb_encoding *e = &w->enc;
-    if (e->kind == FB_ENC_AFFINE && e->axis == 0 && !e->pow2) {
+    int64_t n_elems;
+    FB_ENSURE(fb_tensor_elems(w, 0, &n_elems));
+    if (e->kind != FB_ENC_PLAIN && e->axis == 0 && !e->pow2) {
         for (uint32_t k = 0; k < e->n_scales; k++)
             e->scale[k] = (float)((double)e->scale[k] * gain[k / (e->n_scales / oc)]);
+        for (uint32_t k = 0; k < e->n_patches; k++)
+            e->patch[k] = fb_f16_to_f32(fb_f16_from_f64(
+                (double)e->patch[k] * gain[e->patch_at[k] / ((uint64_t)n_elems / oc)]));
         return FB_OK;
     }
     if (e->kind == FB_ENC_PLAIN) {
-        int64_t n_elems;
-        FB_ENSURE(fb_tensor_elems(w, 0, &n_elems));
         float *data = fb_arena_array(m->arena, (size_t)n_elems, sizeof *data);
         if (!data)
             return no_memory();

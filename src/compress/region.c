@@ -13,9 +13,8 @@ bool fb_node_is_layer(const fb_model *m, const fb_node *n)
     int32_t w = fb_node_weight(m, n);
     if ((n->op != FB_OP_CONV && n->op != FB_OP_DENSE) || w < 0 || !is_activation(m, n->in[0]))
         return false;
-    const fb_encoding *e = &m->tensors[w].enc;
-    return e->kind == FB_ENC_PLAIN ||
-           (e->kind == FB_ENC_AFFINE && e->bits <= 8 && e->group == 0 && e->axis <= 0);
+    const fb_tensor *t = &m->tensors[w];
+    return t->enc.kind == FB_ENC_PLAIN || fb_tensor_is_int8(t);
 }
 
 bool fb_node_is_carrier(const fb_model *m, const fb_node *n)

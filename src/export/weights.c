@@ -28,12 +28,13 @@ static void reorder(const fb_node *n, const int64_t d[4], size_t size, const cha
     out[3] = d[2];
 }
 
-/* Quantised weights go out as 8-bit integers behind a DequantizeLinear when ONNX can say their
- * scales (one, or one per output channel); any other encoding goes out decoded. */
-static bool fits_qdq(const fb_node *n, const fb_encoding *e)
+/* Quantised weights go out as 8-bit integers behind a DequantizeLinear when they are such (affine
+ * or integer levels) and ONNX can say their scales (one, or one per output channel); any other
+ * encoding goes out decoded. */
+static bool fits_qdq(const fb_node *n, const fb_tensor *w)
 {
-    return e->kind == FB_ENC_AFFINE && e->bits <= 8 && e->group == 0 && e->axis <= 0 &&
-           (n->op != FB_OP_CONV_TRANSPOSE || e->axis < 0);
+    return fb_tensor_is_int8(w) && w->enc.axis <= 0 &&
+           (n->op != FB_OP_CONV_TRANSPOSE || w->enc.axis < 0);
 }
 
 bool fbx_is_matrix(const fbx_graph *g, const fb_node *n)
@@ -42,7 +43,7 @@ bool fbx_is_matrix(const fbx_graph *g, const fb_node *n)
     const fb_tensor *x = &g->m->tensors[n->in[0]], *w = &g->m->tensors[n->in[1]];
     const fb_tensor *y = &g->m->tensors[n->out[0]];
     return n->op == FB_OP_CONV && x->enc.kind == FB_ENC_AFFINE && y->enc.kind == FB_ENC_PLAIN &&
-           fits_qdq(n, &w->enc) && a->groups == 1 && a->kh == 1 && a->kw == 1 && x->dims[1] == 1 &&
+           fits_qdq(n, w) && a->groups == 1 && a->kh == 1 && a->kw == 1 && x->dims[1] == 1 &&
            x->dims[2] == 1 && y->dims[1] == 1 && y->dims[2] == 1 &&
            !(a->pad_t | a->pad_l | a->pad_b | a->pad_r);
 }
@@ -68,7 +69,7 @@ const char *fbx_weight(fbx_graph *g, const fb_node *n)
     const fb_encoding *e = &t->enc;
     int64_t elems = 0;
     (void)fb_tensor_elems(t, 1, &elems);
-    if (!fits_qdq(n, e)) {
+    if (!fits_qdq(n, t)) {
         float *values = fbx_alloc(g, (size_t)elems, sizeof *values);
         fb_status status = fb_tensor_decode(t, values);
         if (status != FB_OK)
@@ -76,8 +77,12 @@ const char *fbx_weight(fbx_graph *g, const fb_node *n)
         return put(g, n, t, FB_F32, values, (size_t)elems);
     }
     uint8_t *codes = fbx_alloc(g, (size_t)elems, 1);
-    for (size_t i = 0; i < (size_t)elems; i++)
-        codes[i] = (uint8_t)fb_packed_get(t->data, i, e->bits, e->is_signed);
+    int16_t *q = fbx_alloc(g, (size_t)elems, sizeof *q);
+    fb_tensor_integers(t, 0, (size_t)elems, q);
+    for (size_t i = 0; i < (size_t)elems; i++) {
+        uint32_t at = e->zero ? fb_affine_scale_index(t, i) : 0;
+        codes[i] = (uint8_t)(q[i] + (e->zero ? e->zero[at] : 0));
+    }
     fb_dtype dtype = e->is_signed ? FB_S8 : FB_U8;
     uint8_t *zeros = fbx_alloc(g, e->n_scales, 1);
     for (uint32_t i = 0; i < e->n_scales; i++)
@@ -101,8 +106,9 @@ const char *fbx_bias(fbx_graph *g, const fb_node *n)
     if (n->n_in < 3 || n->in[2] < 0)
         return NULL;
     const fb_tensor *b = &g->m->tensors[n->in[2]];
-    const fb_encoding *x = &g->m->tensors[n->in[0]].enc, *w = &g->m->tensors[n->in[1]].enc;
-    if (x->kind == FB_ENC_PLAIN || !fits_qdq(n, w))
+    const fb_tensor *weight = &g->m->tensors[n->in[1]];
+    const fb_encoding *x = &g->m->tensors[n->in[0]].enc, *w = &weight->enc;
+    if (x->kind == FB_ENC_PLAIN || !fits_qdq(n, weight))
         return fbx_get(g, n->in[2], FBX_PLAIN);
     int64_t oc = b->dims[0];
     int32_t *q = fbx_alloc(g, (size_t)oc, sizeof *q), *zero = fbx_alloc(g, (size_t)oc, sizeof *q);

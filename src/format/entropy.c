@@ -18,7 +18,7 @@ enum {
 
 static bool may_be_coded(const fb_tensor *t)
 {
-    return t->is_const && t->enc.kind == FB_ENC_AFFINE && t->enc.bits <= 8 && t->rank >= 2 &&
+    return t->is_const && t->enc.kind != FB_ENC_PLAIN && t->enc.bits <= 8 && t->rank >= 2 &&
            !t->enc.sparse;
 }
 
@@ -28,10 +28,10 @@ static size_t symbols_of(const fb_tensor *t)
     return fb_tensor_elems(t, 0, &n) ? (size_t)n : 0; /* validated: constants have elements */
 }
 
-/* Codes in order of their values: two's complement turned into an offset. */
+/* Codes in order of their values: two's complement turned into an offset. Indices of levels are. */
 static unsigned flip_of(const fb_tensor *t)
 {
-    return t->enc.is_signed ? 1u << (t->enc.bits - 1) : 0;
+    return t->enc.kind == FB_ENC_AFFINE && t->enc.is_signed ? 1u << (t->enc.bits - 1) : 0;
 }
 
 /* ---- choosing tables ------------------------------------------------------------------------ */
@@ -262,8 +262,8 @@ static fb_status get_heads(reader *r, const uint8_t *coded, head *heads)
             continue;
         if (!may_be_coded(t))
             return fb_in_broken(in,
-                                "tensor '%.200s' cannot be coded: it is not affine of at most 8 "
-                                "bits with two axes or more",
+                                "tensor '%.200s' cannot be coded: it has not codes of at most 8 "
+                                "bits and two axes or more",
                                 t->name);
         heads[i].table = fb_in_count(in, "number of a table", r->n_tables - 1);
         heads[i].bytes = fb_in_count(in, "size of a coded payload", fb_in_left(in));

@@ -1,10 +1,11 @@
 /* Weights at rest: which payloads are entropy-coded, with which tables, and back. Section CODE.
  *
- * A payload may be coded where the model says so (fb_model.entropy), it is affine of at most 8 bits
- * and has two axes or more: weights, whose codes depend on nothing but the network. (Biases and the
- * scales of activations depend on calibration data. Were they coded, nobody could tell the size of
- * a file before the data are read.) It is coded where that saves bytes. Coded payloads are decoded
- * at load into memory of the model, others of FB_FORMAT_LARGE bytes are read where they lie.
+ * A payload may be coded where the model says so (fb_model.entropy), it has codes of at most 8
+ * bits and two axes or more: weights, whose codes depend on nothing but the network. (Biases and
+ * the scales of activations depend on calibration data. Were they coded, nobody could tell the size
+ * of a file before the data are read.) It is coded where that saves bytes. Coded payloads are
+ * decoded at load into memory of the model, others of FB_FORMAT_LARGE bytes are read where they
+ * lie.
  */
 #ifndef FB_FORMAT_ENTROPY_H
 #define FB_FORMAT_ENTROPY_H

@@ -106,6 +106,14 @@ fb_status fb_get_graph(fb_in *in, fb_model *m, uint8_t **coded);
 void fb_put_names(fb_out *out, const fb_model *m);
 fb_status fb_get_names(fb_in *in, fb_model *m);
 void fb_put_encodings(fb_out *out, const fb_model *m);
+/* Tables of levels: those of constants in ENCP, that of an activation in FIXD, where its kind, bits
+ * and number of levels are known. Patches in ENCP. */
+void fb_put_levels(fb_out *out, const fb_encoding *e);
+fb_status fb_get_levels(fb_in *in, fb_model *m, fb_encoding *e);
+void fb_put_levels_fixed(fb_out *out, const fb_encoding *e);
+fb_status fb_get_levels_fixed(fb_in *in, fb_model *m, fb_encoding *e);
+void fb_put_patches(fb_out *out, const fb_encoding *e);
+fb_status fb_get_patches(fb_in *in, fb_model *m, fb_tensor *t);
 /* Also sets data_bytes of all constants, whose sum must not exceed payload_bytes. */
 fb_status fb_get_encodings(fb_in *in, fb_model *m, uint64_t payload_bytes);
 /* True when the scales lie along an axis and on the grid, within 16 octaves: then ENCP has them, in

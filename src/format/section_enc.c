@@ -7,16 +7,21 @@
 /* The kind, which comes first; of a sparse constant the elements kept follow (varint). */
 enum {
     KIND_MASK = 15,
-    KIND_SPARSE = 4 /* shift of the sparse form */
+    KIND_SPARSE = 4,      /* shift of the sparse form, 2 bits */
+    KIND_FORM = 3,        /* mask of it */
+    KIND_PATCHES = 1 << 6 /* of a constant: patches follow its parameters */
 };
-/* First byte of an affine encoding, after that. */
+
+/* First byte of the parameters. */
 enum {
-    AFFINE_BITS = 15, /* mask: bits - 1 */
-    AFFINE_SIGNED = 1 << 4,
-    AFFINE_POW2 = 1 << 5,
-    AFFINE_ZEROS = 1 << 6, /* of a constant: some zero point is not 0 */
-    AFFINE_AXIS = 1 << 7   /* axis (u8), group (varint) and scales follow, then zero points if any;
-                              without an axis, scale and zero point are in FIXD */
+    HEAD_BITS = 15,       /* mask, affine: bits - 1 */
+    HEAD_INDEX_BITS = 7,  /* mask, levels: bits - 1 */
+    HEAD_TABLES = 1 << 3, /* levels: a table for each index of the axis */
+    HEAD_SIGNED = 1 << 4,
+    HEAD_POW2 = 1 << 5,
+    HEAD_ZEROS = 1 << 6, /* of a constant: some zero point is not 0 */
+    HEAD_AXIS = 1 << 7   /* axis (u8), group (varint, affine only) and scales follow, then zero
+                            points if any; without an axis, scale and zero point are in FIXD */
 };
 
 /* ---- lists of scales ------------------------------------------------------------------------ */
@@ -74,7 +79,7 @@ static fb_status get_list(fb_in *in, fb_encoding *e)
     return in->status;
 }
 
-/* ---- affine --------------------------------------------------------------------------------- */
+/* ---- affine and levels ---------------------------------------------------------------------- */
 
 static bool has_zeros(const fb_encoding *e)
 {
@@ -85,23 +90,31 @@ static bool has_zeros(const fb_encoding *e)
     return false;
 }
 
-static void put_affine(fb_out *out, const fb_tensor *t)
+static void put_params(fb_out *out, const fb_tensor *t)
 {
     const fb_encoding *e = &t->enc;
     bool zeros = t->is_const && has_zeros(e);
-    unsigned head = (unsigned)(e->bits - 1) & AFFINE_BITS;
-    head |= e->is_signed ? AFFINE_SIGNED : 0;
-    head |= e->pow2 ? AFFINE_POW2 : 0;
-    head |= zeros ? AFFINE_ZEROS : 0;
-    head |= e->axis >= 0 ? AFFINE_AXIS : 0;
+    unsigned head = (unsigned)(e->bits - 1) & HEAD_BITS;
+    head |= e->kind == FB_ENC_LEVELS && e->n_tables > 1 ? HEAD_TABLES : 0;
+    head |= e->is_signed ? HEAD_SIGNED : 0;
+    head |= e->pow2 ? HEAD_POW2 : 0;
+    head |= zeros ? HEAD_ZEROS : 0;
+    head |= e->axis >= 0 ? HEAD_AXIS : 0;
     fb_out_u8(out, head);
-    if (e->axis < 0)
-        return;
-    fb_out_u8(out, (unsigned)e->axis);
-    fb_out_varint(out, e->group);
-    put_list(out, e);
-    for (uint32_t i = 0; zeros && i < e->n_scales; i++)
-        fb_out_svarint(out, e->zero[i]);
+    if (e->kind == FB_ENC_LEVELS) {
+        fb_out_u8(out, e->level_bits);
+        fb_out_u8(out, e->n_levels - 1u);
+    }
+    if (e->axis >= 0) {
+        fb_out_u8(out, (unsigned)e->axis);
+        if (e->kind == FB_ENC_AFFINE)
+            fb_out_varint(out, e->group);
+        put_list(out, e);
+        for (uint32_t i = 0; zeros && i < e->n_scales; i++)
+            fb_out_svarint(out, e->zero[i]);
+    }
+    if (e->kind == FB_ENC_LEVELS && t->is_const)
+        fb_put_levels(out, e);
 }
 
 static fb_status get_zeros(fb_in *in, fb_encoding *e)
@@ -115,17 +128,18 @@ static fb_status get_zeros(fb_in *in, fb_encoding *e)
     return in->status;
 }
 
-/* The dims are within the limits (get_tensor); `room` is what DATA and SMAL still have. */
-static fb_status get_affine(fb_in *in, fb_model *m, fb_tensor *t, uint64_t room)
+static fb_status get_head(fb_in *in, fb_tensor *t, unsigned head)
 {
     fb_encoding *e = &t->enc;
-    uint64_t n_scales;
-    unsigned head = fb_in_u8(in);
-    e->kind = FB_ENC_AFFINE;
-    e->bits = (uint8_t)((head & AFFINE_BITS) + 1);
-    e->is_signed = (head & AFFINE_SIGNED) != 0;
-    e->pow2 = (head & AFFINE_POW2) != 0;
-    if (head & AFFINE_AXIS) {
+    bool levels = e->kind == FB_ENC_LEVELS;
+    e->bits = (uint8_t)((head & (levels ? HEAD_INDEX_BITS : HEAD_BITS)) + 1);
+    e->is_signed = (head & HEAD_SIGNED) != 0;
+    e->pow2 = (head & HEAD_POW2) != 0;
+    if (levels) {
+        e->level_bits = (uint8_t)fb_in_u8(in);
+        e->n_levels = (uint16_t)(fb_in_u8(in) + 1);
+    }
+    if (head & HEAD_AXIS) {
         unsigned axis = fb_in_u8(in);
         if (axis >= (unsigned)t->rank || !t->is_const)
             return fb_in_broken(in,
@@ -133,8 +147,40 @@ static fb_status get_affine(fb_in *in, fb_model *m, fb_tensor *t, uint64_t room)
                                 "constants with that axis",
                                 t->name, axis);
         e->axis = (int8_t)axis;
-        e->group = (uint32_t)fb_in_count(in, "group", UINT32_MAX);
+        e->group = levels ? 0 : (uint32_t)fb_in_count(in, "group", UINT32_MAX);
     }
+    return in->status;
+}
+
+/* Room for scales and zero points, which stay 0. */
+static fb_status make_lists(fb_in *in, fb_model *m, fb_tensor *t, unsigned head)
+{
+    fb_encoding *e = &t->enc;
+    uint64_t n_scales;
+    if (!fb_affine_scale_count(t, &n_scales))
+        return fb_in_broken(in, "tensor '%.200s' has more than 2^32 scales", t->name);
+    e->n_scales = (uint32_t)n_scales;
+    e->scale = fb_arena_array(m->arena, e->n_scales, sizeof *e->scale);
+    if (!e->scale)
+        return fb_fail(FB_E_MEMORY, "no memory for %u scales", e->n_scales);
+    if (!t->is_const && head & HEAD_ZEROS)
+        return fb_in_broken(in, "activation '%.200s' has the flag of constants with zero points",
+                            t->name);
+    bool floats = e->kind == FB_ENC_LEVELS && e->level_bits == 0;
+    if (head & HEAD_ZEROS || (!t->is_const && !floats)) {
+        e->zero = fb_arena_array(m->arena, e->n_scales, sizeof *e->zero);
+        if (!e->zero)
+            return fb_fail(FB_E_MEMORY, "no memory for %u zero points", e->n_scales);
+    }
+    return FB_OK;
+}
+
+/* The dims are within the limits (get_tensor); `room` is what DATA and SMAL still have. */
+static fb_status get_params(fb_in *in, fb_model *m, fb_tensor *t, uint64_t room)
+{
+    fb_encoding *e = &t->enc;
+    unsigned head = fb_in_u8(in);
+    FB_TRY(get_head(in, t, head));
     /* The payload first: there cannot be more scales than elements, nor more elements than payloads
      * have bits, so a lie about dims costs no memory. */
     if (t->is_const) {
@@ -143,24 +189,16 @@ static fb_status get_affine(fb_in *in, fb_model *m, fb_tensor *t, uint64_t room)
             return fb_in_broken(in, "tensor '%.200s' has %zu bytes, the payloads have %llu left",
                                 t->name, t->data_bytes, (unsigned long long)room);
     }
-    if (!fb_affine_scale_count(t, &n_scales))
-        return fb_in_broken(in, "tensor '%.200s' has more than 2^32 scales", t->name);
-    e->n_scales = (uint32_t)n_scales;
-    e->scale = fb_arena_array(m->arena, e->n_scales, sizeof *e->scale);
-    if (!e->scale)
-        return fb_fail(FB_E_MEMORY, "no memory for %u scales", e->n_scales);
-    if (!t->is_const && head & AFFINE_ZEROS)
-        return fb_in_broken(in, "activation '%.200s' has the flag of constants with zero points",
-                            t->name);
-    if (!t->is_const || head & AFFINE_ZEROS) {
-        e->zero = fb_arena_array(m->arena, e->n_scales, sizeof *e->zero);
-        if (!e->zero)
-            return fb_fail(FB_E_MEMORY, "no memory for %u zero points", e->n_scales);
+    FB_TRY(make_lists(in, m, t, head));
+    if (e->axis >= 0) {
+        FB_TRY(get_list(in, e));
+        if (e->zero)
+            FB_TRY(get_zeros(in, e));
     }
-    if (e->axis < 0)
+    if (e->kind != FB_ENC_LEVELS)
         return in->status;
-    FB_TRY(get_list(in, e));
-    return e->zero ? get_zeros(in, e) : FB_OK;
+    e->n_tables = head & HEAD_TABLES ? e->n_scales : 1;
+    return t->is_const ? fb_get_levels(in, m, e) : in->status;
 }
 
 /* ---- the section ---------------------------------------------------------------------------- */
@@ -171,27 +209,33 @@ void fb_put_encodings(fb_out *out, const fb_model *m)
         const fb_tensor *t = &m->tensors[i];
         if (t->enc.kind == FB_ENC_PLAIN && !t->enc.sparse)
             continue;
-        fb_out_varint(out, (uint64_t)t->enc.kind | (uint64_t)t->enc.sparse << KIND_SPARSE);
+        unsigned patches = t->enc.n_patches ? KIND_PATCHES : 0;
+        fb_out_varint(out,
+                      (unsigned)t->enc.kind | (unsigned)t->enc.sparse << KIND_SPARSE | patches);
         if (t->enc.sparse)
             fb_out_varint(out, t->enc.n_kept);
-        if (t->enc.kind == FB_ENC_AFFINE)
-            put_affine(out, t);
+        if (t->enc.kind != FB_ENC_PLAIN)
+            put_params(out, t);
+        if (patches)
+            fb_put_patches(out, &t->enc);
     }
 }
 
-/* Sets t->enc.sparse and n_kept. */
-static fb_status get_kind(fb_in *in, fb_tensor *t, uint64_t *kind)
+/* Sets kind, sparse and n_kept of t->enc. */
+static fb_status get_kind(fb_in *in, fb_tensor *t, bool *patches)
 {
-    uint64_t v = fb_in_varint(in), form = v >> KIND_SPARSE;
-    *kind = v & KIND_MASK;
-    if (in->status == FB_OK && (form > FB_SPARSE_RUNS8 || *kind > FB_ENC_AFFINE ||
-                                (*kind == FB_ENC_PLAIN && form == FB_DENSE)))
+    uint64_t v = fb_in_varint(in), kind = v & KIND_MASK, form = v >> KIND_SPARSE & KIND_FORM;
+    *patches = (v & KIND_PATCHES) != 0;
+    if (in->status == FB_OK &&
+        (v > (KIND_MASK | KIND_FORM << KIND_SPARSE | KIND_PATCHES) || kind > FB_ENC_LEVELS ||
+         (kind == FB_ENC_PLAIN && (form == FB_DENSE || *patches))))
         return fb_in_broken(in,
                             "encoding %llu of tensor '%.200s' is unknown and needs a newer fewbit",
                             (unsigned long long)v, t->name);
+    t->enc.kind = (fb_enc_kind)kind;
     t->enc.sparse = (fb_sparse)form;
-    if (form != FB_DENSE && !t->is_const)
-        return fb_in_broken(in, "activation '%.200s' is sparse", t->name);
+    if ((form != FB_DENSE || *patches) && !t->is_const)
+        return fb_in_broken(in, "activation '%.200s' is sparse or has outliers", t->name);
     if (form != FB_DENSE)
         t->enc.n_kept = (size_t)fb_in_count(in, "elements kept", SIZE_MAX);
     return in->status;
@@ -202,15 +246,15 @@ fb_status fb_get_encodings(fb_in *in, fb_model *m, uint64_t payload_bytes)
     uint64_t room = payload_bytes;
     for (size_t i = 0; i < m->n_tensors; i++) {
         fb_tensor *t = &m->tensors[i];
-        if (t->enc.kind != FB_ENC_PLAIN) {
-            uint64_t kind;
-            FB_TRY(get_kind(in, t, &kind));
-            t->enc.kind = (fb_enc_kind)kind;
-        }
-        if (t->enc.kind == FB_ENC_AFFINE)
-            FB_TRY(get_affine(in, m, t, room));
+        bool patches = false;
+        if (t->enc.kind != FB_ENC_PLAIN)
+            FB_TRY(get_kind(in, t, &patches));
+        if (t->enc.kind != FB_ENC_PLAIN)
+            FB_TRY(get_params(in, m, t, room));
         else if (t->is_const)
             FB_TRY(fb_tensor_payload_bytes(t, &t->data_bytes));
+        if (patches)
+            FB_TRY(fb_get_patches(in, m, t));
         if (t->data_bytes > room)
             return fb_fail(FB_E_FORMAT,
                            "constants up to '%.200s' have more bytes than the payloads, "

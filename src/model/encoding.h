@@ -98,6 +98,13 @@ bool fb_affine_scale_count(const struct fb_tensor *t, uint64_t *n);
 /* Index into scale[] and zero[] of element `i` (row-major) of an affine tensor. */
 uint32_t fb_affine_scale_index(const struct fb_tensor *t, size_t i);
 
+/* Whether a constant is integers of at most 8 bits times one scale, or times one for each index of
+ * axis 0, and nothing else: what integer kernels take as a weight. */
+bool fb_tensor_is_int8(const struct fb_tensor *t);
+/* Elements [first, first + n) of such a constant as integers: the codes, or the levels that they
+ * stand for, less the zero point; -255..255. */
+void fb_tensor_integers(const struct fb_tensor *t, size_t first, size_t n, int16_t *out);
+
 /* Packed integers of 1 to 16 bits: element i of a packed array, and its writer (the bits of element
  * i must be zero before; higher bits of q are dropped). Neither touches a byte without bits of i.
  */

@@ -113,10 +113,8 @@ static bool is_pow2(float v)
     return frexpf(v, &e) == 0.5f;
 }
 
-static fb_status validate_lists(const fb_encoding *e)
+fb_status fb_scales_validate(const fb_encoding *e, int32_t lo, int32_t hi)
 {
-    int32_t lo = e->is_signed ? -(1 << (e->bits - 1)) : 0;
-    int32_t hi = lo + (1 << e->bits) - 1;
     for (uint32_t i = 0; i < e->n_scales; i++) {
         if (!isfinite(e->scale[i]) || !(e->scale[i] > 0))
             return fb_fail(FB_E_FORMAT, "scale %u is %g, must be finite and > 0", i,
@@ -152,7 +150,9 @@ static fb_status affine_validate(const fb_tensor *t)
                        (unsigned long long)want);
     if (!e->scale)
         return fb_fail(FB_E_FORMAT, "the list of %u scales is missing", e->n_scales);
-    return validate_lists(e);
+    int32_t lo = e->is_signed ? -(1 << (e->bits - 1)) : 0;
+    FB_TRY(fb_scales_validate(e, lo, lo + (1 << e->bits) - 1));
+    return fb_patches_validate(t);
 }
 
 /* Elements [first, first + n) share one scale and zero point. */
@@ -173,10 +173,6 @@ static void decode_run(const fb_tensor *t, size_t first, size_t n, size_t scale,
 
 static void affine_decode(const fb_tensor *t, size_t first, size_t n, float *out)
 {
-    if (t->enc.axis < 0) {
-        decode_run(t, first, n, 0, out);
-        return;
-    }
     split s = split_of(t);
     for (size_t i = first; i < first + n;) {
         /* The scale stays until the axis moves on or, with groups, the group ends. */
@@ -191,18 +187,19 @@ static void affine_decode(const fb_tensor *t, size_t first, size_t n, float *out
         decode_run(t, i, run, scale_at(&s, i), out + (i - first));
         i += run;
     }
+    fb_patches_apply(&t->enc, first, n, out);
 }
 
 static void affine_describe(const fb_tensor *t, char *text, size_t cap)
 {
     const fb_encoding *e = &t->enc;
-    char per[32] = "";
+    char per[32] = "", patches[32];
     if (e->axis >= 0 && e->group)
         (void)snprintf(per, sizeof per, " per-group-%u", e->group);
     else if (e->axis >= 0)
         (void)snprintf(per, sizeof per, " per-channel");
-    (void)snprintf(text, cap, "affine%u%s%s%s", e->bits, e->is_signed ? "" : "u", per,
-                   e->pow2 ? " pow2" : "");
+    (void)snprintf(text, cap, "affine%u%s%s%s%s", e->bits, e->is_signed ? "" : "u", per,
+                   e->pow2 ? " pow2" : "", fb_patches_text(e, patches, sizeof patches));
 }
 
 const fb_encoding_def fb_encoding_affine = {"affine", affine_bytes, affine_validate, affine_decode,

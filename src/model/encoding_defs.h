@@ -4,6 +4,17 @@
 
 #include "model/encoding.h"
 
-extern const fb_encoding_def fb_encoding_plain, fb_encoding_affine;
+extern const fb_encoding_def fb_encoding_plain, fb_encoding_affine, fb_encoding_levels;
+
+/* Scales finite, > 0 and as `pow2` says; zero points within lo..hi. */
+fb_status fb_scales_validate(const fb_encoding *e, int32_t lo, int32_t hi);
+/* Codes [0, n) of a payload of `levels` are below n_levels. */
+fb_status fb_levels_check_codes(const struct fb_tensor *t, size_t n);
+
+fb_status fb_patches_validate(const struct fb_tensor *t);
+/* Overwrites the decoded elements [first, first + n) that have a patch. */
+void fb_patches_apply(const fb_encoding *e, size_t first, size_t n, float *out);
+/* " +12 outliers", or "" without any; returns `text`. */
+const char *fb_patches_text(const fb_encoding *e, char *text, size_t cap);
 
 #endif

@@ -150,6 +150,16 @@ static const char *encoding_text(const fb_tensor *t)
     return text;
 }
 
+/* Of the lists of a constant's encoding: integer levels in one or two bytes, a patch as the number
+ * of an element and a 16-bit float. */
+static size_t encoding_bytes(const fb_encoding *e)
+{
+    size_t level = e->level_bits == 0 ? sizeof(float) : e->level_bits > 8 ? 2 : 1;
+    return (size_t)e->n_scales * (sizeof(float) + (e->zero ? sizeof(int32_t) : 0)) +
+           (size_t)e->n_tables * e->n_levels * level +
+           (size_t)e->n_patches * (sizeof(uint32_t) + sizeof(uint16_t));
+}
+
 fb_status fb_model_tensor(const fb_model *model, uint32_t i, fb_tensor_info *info)
 {
     if (i >= model->n_tensors)
@@ -163,8 +173,7 @@ fb_status fb_model_tensor(const fb_model *model, uint32_t i, fb_tensor_info *inf
                              .encoding = encoding_text(t)};
     memcpy(info->dims, t->dims, sizeof info->dims);
     if (t->is_const)
-        info->stored_bytes = t->data_bytes + (size_t)t->enc.n_scales * sizeof(float) +
-                             (t->enc.zero ? (size_t)t->enc.n_scales * sizeof(int32_t) : 0);
+        info->stored_bytes = t->data_bytes + encoding_bytes(&t->enc);
     return FB_OK;
 }
 

@@ -134,22 +134,33 @@ fb_status fb_model_set_io(fb_model *m, const int32_t *inputs, uint32_t n_inputs,
     return FB_OK;
 }
 
+/* A copy of n items in the arena; NULL of NULL. */
+static fb_status copy_list(fb_model *m, const void *from, size_t n, size_t bytes, void **to)
+{
+    *to = from ? fb_arena_array(m->arena, n, bytes) : NULL;
+    if (from && !*to)
+        return no_memory();
+    if (from && n)
+        memcpy(*to, from, n * bytes);
+    return FB_OK;
+}
+
 /* Copies an encoding and its lists into the arena. */
 static fb_status copy_encoding(fb_model *m, const fb_encoding *from, fb_encoding *to)
 {
     fb_encoding e = *from;
-    if (from->scale) {
-        e.scale = fb_arena_array(m->arena, from->n_scales, sizeof *e.scale);
-        if (!e.scale)
-            return no_memory();
-        memcpy(e.scale, from->scale, from->n_scales * sizeof *e.scale);
-    }
-    if (from->zero) {
-        e.zero = fb_arena_array(m->arena, from->n_scales, sizeof *e.zero);
-        if (!e.zero)
-            return no_memory();
-        memcpy(e.zero, from->zero, from->n_scales * sizeof *e.zero);
-    }
+    size_t n_levels = (size_t)from->n_tables * from->n_levels;
+    void *scale, *zero, *level, *patch_at, *patch;
+    FB_TRY(copy_list(m, from->scale, from->n_scales, sizeof *e.scale, &scale));
+    FB_TRY(copy_list(m, from->zero, from->n_scales, sizeof *e.zero, &zero));
+    FB_TRY(copy_list(m, from->level, n_levels, sizeof *e.level, &level));
+    FB_TRY(copy_list(m, from->patch_at, from->n_patches, sizeof *e.patch_at, &patch_at));
+    FB_TRY(copy_list(m, from->patch, from->n_patches, sizeof *e.patch, &patch));
+    e.scale = scale;
+    e.zero = zero;
+    e.level = level;
+    e.patch_at = patch_at;
+    e.patch = patch;
     *to = e;
     return FB_OK;
 }
@@ -183,7 +194,12 @@ fb_status fb_model_set_activation(fb_model *m, int32_t tensor, unsigned bits, bo
                      .n_scales = 1,
                      .scale = &scale,
                      .zero = &zero};
-    return copy_encoding(m, &e, &m->tensors[tensor].enc);
+    return fb_model_set_activation_encoding(m, tensor, &e);
+}
+
+fb_status fb_model_set_activation_encoding(fb_model *m, int32_t tensor, const fb_encoding *enc)
+{
+    return copy_encoding(m, enc, &m->tensors[tensor].enc);
 }
 
 static fb_status clone_tensors(const fb_model *from, bool copy_data, fb_model *m)

@@ -7,8 +7,8 @@
  *  2. dims are > 0, or -k (k > 0) for k times the batch size; constants have no negative dims.
  *  3. shapes of node outputs are those that fb_shape_infer gives.
  *  4. a constant has a payload of exactly fb_tensor_payload_bytes; others have none.
- *  5. an activation whose encoding is not plain holds f32 values (dtype F32) stored in that
- *     encoding, with one scale for the tensor.
+ *  5. an activation whose encoding is not plain (affine or levels) holds f32 values (dtype F32)
+ *     stored in that encoding, with one scale and one table for the tensor, without patches.
  *  6. model inputs are not constants; inputs and outputs come once each; there is an output, which
  *     may be an input or a constant. A node's first output is present.
  *  7. names, labels and notes are within the limits below; names of tensors that have one and keys
@@ -103,6 +103,8 @@ fb_status fb_model_set_payload(fb_model *m, int32_t tensor, const fb_encoding *e
 /* Sets an activation's encoding (affine, one scale). */
 fb_status fb_model_set_activation(fb_model *m, int32_t tensor, unsigned bits, bool is_signed,
                                   float scale, int32_t zero);
+/* The same for any encoding that an activation may have; its lists are copied. */
+fb_status fb_model_set_activation_encoding(fb_model *m, int32_t tensor, const fb_encoding *enc);
 
 /* Drops nodes that no output needs and tensors that nothing uses; renumbers tensors; sorts nodes
  * into execution order. FB_E_FORMAT when there is a cycle. */

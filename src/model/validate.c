@@ -1,6 +1,7 @@
 /* The invariants of model.h, each with its sentence. Nothing about the model is taken for granted:
  * the reader calls this on what a hostile file said. */
 #include "base/alloc.h"
+#include "model/encoding_defs.h"
 #include "model/fixed.h"
 #include "model/model.h"
 #include "model/shape_rules.h"
@@ -100,7 +101,11 @@ static fb_status check_payload(const fb_tensor *t)
                        t->data ? t->data_bytes : 0, bytes);
     if ((uintptr_t)t->data % FB_ALIGN != 0)
         return fb_fail(FB_E_INTERNAL, "has a payload that is not aligned to %u bytes", FB_ALIGN);
-    return t->enc.sparse ? fb_sparse_validate(t) : FB_OK;
+    if (t->enc.sparse)
+        return fb_sparse_validate(t);
+    int64_t n;
+    FB_ENSURE(fb_tensor_elems(t, 0, &n));
+    return t->enc.kind == FB_ENC_LEVELS ? fb_levels_check_codes(t, (size_t)n) : FB_OK;
 }
 
 static fb_status check_tensor(const fb_tensor *t)
@@ -162,6 +167,8 @@ static fb_dtype stored_type(const fb_tensor *t)
         return t->dtype;
     if (t->is_const && e->bits != 8 && e->bits != 16)
         return (fb_dtype)0;
+    if (e->kind == FB_ENC_LEVELS)
+        return FB_U8;
     if (e->bits <= 8)
         return e->is_signed ? FB_S8 : FB_U8;
     return e->is_signed ? FB_S16 : FB_U16;

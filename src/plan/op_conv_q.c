@@ -41,11 +41,9 @@ static void source_free(source *s)
     fb_free(s->values);
 }
 
-/* A constant of at most 8 bits with one scale, or one for each output channel. */
 static bool takes_weight(const fb_slot *w)
 {
-    return w && w->place == FB_PLACE_CONST && w->tensor && w->enc->kind == FB_ENC_AFFINE &&
-           w->enc->bits <= 8 && w->enc->group == 0 && (w->enc->n_scales == 1 || w->enc->axis == 0);
+    return w && w->place == FB_PLACE_CONST && w->tensor && fb_tensor_is_int8(w->tensor);
 }
 
 static bool takes_bias(const fb_slot *b)
@@ -56,17 +54,11 @@ static bool takes_bias(const fb_slot *b)
 static void read_weight(const fb_slot *w, uint32_t oc, source *s)
 {
     const fb_encoding *e = w->enc;
-    size_t taps = w->elems / oc;
-    for (uint32_t o = 0; o < oc; o++) {
-        uint32_t at = e->n_scales == 1 ? 0 : o;
-        int32_t zero = e->zero ? e->zero[at] : 0;
-        s->w_scale[o] = e->scale[at];
-        for (size_t i = o * taps; i < (o + 1) * taps; i++) {
-            int32_t q = fb_packed_get(w->tensor->data, i, e->bits, e->is_signed) - zero;
-            s->w[i] = (int16_t)q;
-            s->wide = s->wide || q < -128 || q > 127;
-        }
-    }
+    for (uint32_t o = 0; o < oc; o++)
+        s->w_scale[o] = e->scale[e->n_scales == 1 ? 0 : o];
+    fb_tensor_integers(w->tensor, 0, w->elems, s->w);
+    for (size_t i = 0; i < w->elems; i++)
+        s->wide = s->wide || s->w[i] < -128 || s->w[i] > 127;
 }
 
 /* The largest |bias| that leaves room for every sum of products. */

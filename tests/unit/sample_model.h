@@ -117,8 +117,18 @@ static inline bool sample_same(const fb_model *a, const fb_model *b, const char 
             memcmp(s->dims, t->dims, sizeof s->dims) != 0 || e->kind != f->kind ||
             e->bits != f->bits || e->is_signed != f->is_signed || e->pow2 != f->pow2 ||
             e->axis != f->axis || e->group != f->group || e->n_scales != f->n_scales ||
-            e->sparse != f->sparse || e->n_kept != f->n_kept)
+            e->sparse != f->sparse || e->n_kept != f->n_kept || e->n_levels != f->n_levels ||
+            e->level_bits != f->level_bits || e->n_tables != f->n_tables ||
+            e->n_patches != f->n_patches)
             return false;
+        for (size_t k = 0; k < (size_t)e->n_tables * e->n_levels; k++) {
+            if (e->level[k] != f->level[k])
+                return false;
+        }
+        for (uint32_t k = 0; k < e->n_patches; k++) {
+            if (e->patch_at[k] != f->patch_at[k] || e->patch[k] != f->patch[k])
+                return false;
+        }
         if (s->data_bytes && memcmp(s->data, t->data, s->data_bytes) != 0)
             return false;
         if (s->is_const && strcmp(s->name, t->name) != 0)

@@ -1,6 +1,6 @@
 /* The .fewbit file where all is well, where memory or disk end, the golden files of every format
  * version, and the worked example of docs/FORMAT.md. Damage is test_format_damage.c's. */
-#include "unit/sample_model.h"
+#include "unit/sample_levels.h"
 
 #include "base/status.h"
 #include "format/format.h"
@@ -103,6 +103,8 @@ static void test_round_trip(void **state)
     round_trip(must(sample_net(10)), false);
     round_trip(must(sample_net(300)), true);
     round_trip(must(sample_peaked()), false);
+    round_trip(must(sample_levels()), false);
+    round_trip(must(sample_level_activations()), false);
 }
 
 /* A network that says as little as possible: the identity, without a name anywhere. */
@@ -313,6 +315,7 @@ static void test_golden_files(void **state)
     golden("v1_net.fewbit", must(sample_net(10)));
     golden("v1_sparse.fewbit", must(sample_sparse()));
     golden("v1_large.fewbit", must(sample_net(256)));
+    golden("v1_levels.fewbit", must(sample_level_activations()));
 }
 
 /* Lines "00000010  xx xx ..." of the document, joined. */

@@ -375,7 +375,9 @@ static void test_sections(void **state)
     lie("STRS", 1, 100, "length of a text is 100");
     lie("STRS", 2, 0, "a text contains a NUL");
     longer("STRS", "section STRS, byte 27: 1 bytes too many");
-    lie("ENCP", 0, 2, "encoding 2 of tensor 'fc.weight' is unknown");
+    lie("ENCP", 0, 7, "encoding 7 of tensor 'fc.weight' is unknown");
+    lie("ENCP", 0, 2, "a list of scales of form 63 needs a newer fewbit");
+    lie("ENCP", 0, 0x41, "section ENCP, byte 8: 1 bytes are wanted, 0 are left");
     lie("ENCP", 1, 0xbf, "'fc.weight' has 12 bytes, the payloads have 11 left");
     lie("ENCP", 1, 0xb1, "section SMAL has 3 bytes, the small constants need 2");
     lie("ENCP", 2, 2, "scales along axis 2");
