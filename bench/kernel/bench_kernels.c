@@ -1,6 +1,8 @@
 /* Times the f32 convolution and dense kernels on layer shapes.
  *
- *     bench_kernels [--cpu ref] bench/shapes/resnet18.txt ...
+ *     bench_kernels [--cpu ref] [--few] bench/shapes/resnet18.txt ...
+ *
+ * --few: also on weights that stay packed in few bits.
  *
  * One thread, batch 1, thread CPU time (other processes on the machine distort it less than wall
  * time). Each layer: enough repetitions for 5 ms, 15 times; median and best; GFLOP/s of the best
@@ -116,6 +118,9 @@ typedef struct layer {
     fbk_window g;
     fbk_igemm_f32_shape shape;
     fbk_igemm_f32_args igemm;
+    fbk_igemm_f32_few igemm_few;
+    fbk_dense_few_f32_args few;
+    fbk_dense_few_f32_fn *few_fn;
     fbk_conv_f32_args conv;
     fbk_dwconv_f32_fn *direct;
     fbk_dense_f32_args dense;
@@ -143,12 +148,83 @@ static void run_dense(void *ctx)
     l->dense_fn(&l->dense, 0, l->n);
 }
 
+static void run_dense_few(void *ctx)
+{
+    layer *l = ctx;
+    l->few_fn(&l->few, 0, l->n);
+}
+
+/* --- weights in few bits -----------------------------------------------------------------------
+ */
+
+typedef struct form {
+    const char *name;
+    uint32_t bits;
+    bool affine, own;
+} form;
+static const form forms[] = {
+    {"affine8", 8, true, false},  {"affine6", 6, true, false},
+    {"affine4", 4, true, false},  {"affine2", 2, true, false},
+    {"levels4", 4, false, false}, {"levels4 by channel", 4, false, true},
+};
+static bool with_few;
+
+static fbk_few_f32 weights_of(const form *f, size_t columns)
+{
+    bool table = !f->affine || f->bits <= 4;
+    fbk_few_f32 w = {.bits = f->bits,
+                     .is_signed = f->affine,
+                     .affine = f->affine,
+                     .own = f->own,
+                     .table = table ? random_floats(f->own ? columns * 16 : 16) : NULL,
+                     .scale = random_floats(columns)};
+    return w;
+}
+
+static void weights_free(fbk_few_f32 *w)
+{
+    fb_free((float *)(uintptr_t)w->table);
+    fb_free((float *)(uintptr_t)w->scale);
+}
+
 static void report(const char *kernel, const char *name, timing t, double macs, double peak,
                    double bytes)
 {
     double gflops = 2 * macs / t.best * 1e-9;
     printf("%-28s %-26s %9.1f %9.1f us %7.1f GFLOP/s %5.1f%% %6.1f GB/s weights\n", name, kernel,
            t.best * 1e6, t.median * 1e6, gflops, 100 * gflops / peak, bytes / t.best * 1e-9);
+}
+
+static void bench_conv_few(const char *name, layer *l, const float *zeros, double macs, double peak)
+{
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        size_t bytes = fbk_igemm_f32_codes_bytes(&l->shape, forms[i].bits);
+        float *codes = random_floats(bytes / 4 + 1);
+        l->igemm_few = (fbk_igemm_f32_few){weights_of(&forms[i], fbk_igemm_f32_columns(&l->shape)),
+                                           (const uint8_t *)codes, l->igemm_few.unpack};
+        l->igemm.few = &l->igemm_few;
+        l->igemm.packed = zeros;
+        report(forms[i].name, name, measure(run_igemm, l), macs, peak, (double)bytes);
+        weights_free(&l->igemm_few.w);
+        fb_free(codes);
+    }
+}
+
+static void bench_dense_few(const char *name, const float *x, float *y, size_t k, size_t n,
+                            uint32_t cpu, double peak)
+{
+    layer l = {.n = n, .few_fn = fbk_dense_few_f32_pick(cpu, NULL)};
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        size_t bytes = n * ((k + 7) / 8) * forms[i].bits + FBK_FEW_SLACK;
+        float *codes = random_floats(bytes / 4 + 1);
+        fbk_few_f32 w = weights_of(&forms[i], n);
+        l.few = (fbk_dense_few_f32_args){1,    k, n,         x,       &w, (const uint8_t *)codes,
+                                         NULL, y, -INFINITY, INFINITY};
+        report(forms[i].name, name, measure(run_dense_few, &l), (double)k * (double)n, peak,
+               (double)bytes);
+        weights_free(&w);
+        fb_free(codes);
+    }
 }
 
 static void bench_conv(const char *name, const int v[9], uint32_t cpu, double peak)
@@ -185,16 +261,20 @@ static void bench_conv(const char *name, const int v[9], uint32_t cpu, double pe
     } else {
         fbk_igemm_f32_shape_make(&l.g, &l.shape);
         packed = fb_calloc(fbk_igemm_f32_packed_elems(&l.shape), sizeof *packed);
-        scratch = fb_alloc(l.shape.scratch_bytes);
+        scratch = fb_alloc(l.shape.scratch_bytes + 64 + fbk_igemm_f32_block_bytes(&l.shape));
+        l.igemm_few.unpack = fbk_unpack_f32_pick(cpu, NULL);
         if (!packed || !scratch)
             exit(1);
         fbk_igemm_f32_pack(&l.shape, w, packed);
         l.igemm = (fbk_igemm_f32_args){
-            &l.shape, fbk_igemm_f32_pick(cpu, &kernel), x, packed, bias, y, 0, INFINITY, scratch};
+            &l.shape, fbk_igemm_f32_pick(cpu, &kernel), x, packed, bias, NULL, y, 0, INFINITY,
+            scratch};
         t = measure(run_igemm, &l);
     }
     double macs = (double)out * (double)(weights / (size_t)v[3]);
     report(kernel, name, t, macs, peak, (double)weights * 4);
+    if (with_few && packed)
+        bench_conv_few(name, &l, packed, macs, peak);
     fb_free(x), fb_free(y), fb_free(w), fb_free(bias), fb_free(packed), fb_free(scratch);
 }
 
@@ -207,6 +287,8 @@ static void bench_dense(const char *name, size_t k, size_t n, uint32_t cpu, doub
     l.dense = (fbk_dense_f32_args){1, k, n, x, w, NULL, y, -INFINITY, INFINITY};
     timing t = measure(run_dense, &l);
     report(kernel, name, t, (double)k * (double)n, peak, (double)(k * n) * 4);
+    if (with_few)
+        bench_dense_few(name, x, y, k, n, cpu, peak);
     fb_free(x), fb_free(w), fb_free(y);
 }
 
@@ -244,8 +326,12 @@ int main(int argc, char **argv)
         cpu &= fb_cpu_usable();
         first = 3;
     }
+    if (first < argc && strcmp(argv[first], "--few") == 0) {
+        with_few = true;
+        first++;
+    }
     if (first >= argc) {
-        fprintf(stderr, "usage: bench_kernels [--cpu MASK] SHAPES.txt ...\n");
+        fprintf(stderr, "usage: bench_kernels [--cpu MASK] [--few] SHAPES.txt ...\n");
         return 2;
     }
     micro = fbk_igemm_f32_pick(cpu, NULL);

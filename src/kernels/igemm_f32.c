@@ -9,6 +9,8 @@
  */
 #include "kernels/igemm_f32.h"
 
+#include "base/size.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -48,6 +50,31 @@ static void make_segments(fbk_igemm_f32_shape *s)
     } else {
         s->segs_per_block = even_piece(s->n_seg, KC / s->seg_len);
         s->part_len = s->seg_len;
+    }
+}
+
+/* The block of k that starts at row k. */
+typedef struct k_block {
+    size_t seg, part; /* where it starts */
+    size_t n_seg, len, rows;
+} k_block;
+
+static k_block block_at(const fbk_igemm_f32_shape *s, size_t k)
+{
+    k_block b = {.seg = k / s->seg_len, .part = k % s->seg_len};
+    size_t segs = s->n_seg - b.seg, left = s->seg_len - b.part;
+    b.n_seg = segs < s->segs_per_block ? segs : s->segs_per_block;
+    b.len = left < s->part_len ? left : s->part_len;
+    b.rows = b.n_seg * b.len;
+    return b;
+}
+
+static void make_coded_k(fbk_igemm_f32_shape *s)
+{
+    s->coded_k = 0;
+    for (size_t k = 0, rows; k < s->k; k += rows) {
+        rows = block_at(s, k).rows;
+        s->coded_k += fb_round_up(rows, 8);
     }
 }
 
@@ -110,6 +137,7 @@ void fbk_igemm_f32_shape_make(const fbk_window *g, fbk_igemm_f32_shape *s)
 {
     s->g = *g;
     make_segments(s);
+    make_coded_k(s);
     make_panels(s);
     make_tiles(s);
     make_scratch(s);
@@ -141,16 +169,76 @@ size_t fbk_igemm_f32_packed_elems(const fbk_igemm_f32_shape *s)
     return weight_elems(s) + s->seg_len;
 }
 
+/* Where a channel's weights go: its group, the panel and the column there. */
+typedef struct place {
+    size_t group, first, nr, column; /* first: column of the group with which the panel starts */
+} place;
+
+static place place_of(const fbk_igemm_f32_shape *s, size_t o)
+{
+    size_t j = o % s->n;
+    size_t panel = j / FBK_IGEMM_NR < s->n_panels ? j / FBK_IGEMM_NR : s->n_panels - 1;
+    size_t first = panel * FBK_IGEMM_NR;
+    place p = {o / s->n, first, panel_nr(s, panel), j - first};
+    return p;
+}
+
 void fbk_igemm_f32_pack(const fbk_igemm_f32_shape *s, const float *w, float *packed)
 {
     for (size_t o = 0; o < (size_t)s->g.oc; o++) {
-        size_t group = o / s->n, j = o % s->n;
-        size_t panel = j / FBK_IGEMM_NR < s->n_panels ? j / FBK_IGEMM_NR : s->n_panels - 1;
-        size_t nr = panel_nr(s, panel), column = j - panel * FBK_IGEMM_NR;
-        float *dst = packed + group * group_elems(s) + panel * FBK_IGEMM_NR * s->k + column;
-        const float *src = w + o * s->k;
+        place p = place_of(s, o);
+        float *dst = packed + p.group * group_elems(s) + p.first * s->k + p.column;
         for (size_t k = 0; k < s->k; k++)
-            dst[k * nr] = src[k];
+            dst[k * p.nr] = w[o * s->k + k];
+    }
+}
+
+size_t fbk_igemm_f32_columns(const fbk_igemm_f32_shape *s)
+{
+    return (s->n_panels - 1) * FBK_IGEMM_NR + s->last_nr;
+}
+
+/* Codes before row k of the panel that starts with column j of a group; coded_k rows. */
+static size_t codes_before(const fbk_igemm_f32_shape *s, size_t group, size_t j, size_t nr,
+                           size_t k)
+{
+    return (group * fbk_igemm_f32_columns(s) + j) * s->coded_k + k * nr;
+}
+
+size_t fbk_igemm_f32_codes_bytes(const fbk_igemm_f32_shape *s, uint32_t bits)
+{
+    size_t codes = (size_t)s->g.groups * fbk_igemm_f32_columns(s) * s->coded_k;
+    return codes / 8 * bits + FBK_FEW_SLACK;
+}
+
+size_t fbk_igemm_f32_block_bytes(const fbk_igemm_f32_shape *s)
+{
+    size_t rows = fb_round_up(s->segs_per_block * s->part_len, 8);
+    return rows * s->last_nr * sizeof(float); /* no panel is wider */
+}
+
+static void put_code(uint8_t *codes, size_t at, uint32_t bits, uint8_t code)
+{
+    uint32_t v = (uint32_t)code << at * bits % 8;
+    uint8_t *p = codes + at * bits / 8;
+    p[0] = (uint8_t)(p[0] | v);
+    p[1] = (uint8_t)(p[1] | v >> 8); /* of the slack, at the very end */
+}
+
+void fbk_igemm_f32_pack_codes(const fbk_igemm_f32_shape *s, const uint8_t *w, uint32_t bits,
+                              bool own, uint8_t *codes)
+{
+    for (size_t o = 0; o < (size_t)s->g.oc; o++) {
+        place p = place_of(s, o);
+        size_t at = codes_before(s, p.group, p.first, p.nr, 0), rows;
+        for (size_t k = 0; k < s->k; k += rows) {
+            rows = block_at(s, k).rows;
+            for (size_t i = 0; i < rows; i++) {
+                size_t within = own ? (i / 8 * p.nr + p.column) * 8 + i % 8 : i * p.nr + p.column;
+                put_code(codes, at + within, bits, w[o * s->k + k + i]);
+            }
+            at += fb_round_up(rows, 8) * p.nr;
+        }
     }
 }
 
@@ -230,19 +318,49 @@ static void point_pixels(const fbk_igemm_f32_args *a, const float *x, const floa
 
 /* Asks for piece i of n of the block of weights that comes after this one, so that it lies in L2
  * when its turn comes: large layers stream their weights from L3 or memory. Nothing is read. */
-static void prefetch_piece(const float *next, size_t floats, size_t i, size_t n)
+static void prefetch_piece(const void *next, size_t bytes, size_t i, size_t n)
 {
-    size_t lines = floats / 16, end = lines * (i + 1) / n;
+    size_t lines = bytes / 64, end = lines * (i + 1) / n;
     for (size_t line = lines * i / n; line < end; line++)
         __builtin_prefetch((const void *)((uintptr_t)next + line * 64), 0, 2);
 }
 
+/* The weights of one panel in a block of k: where they lie, and where the micro-kernel reads them.
+ */
+typedef struct panel_weights {
+    const void *packed;
+    size_t packed_bytes;
+    const float *b;
+} panel_weights;
+
+/* Rows [k, k + rows) of the columns [j, j + nr) of a group; coded: what k is among coded rows. */
+static panel_weights weights_of(const fbk_igemm_f32_args *a, size_t group, size_t j, size_t nr,
+                                size_t k, size_t coded, size_t rows)
+{
+    const fbk_igemm_f32_shape *s = a->s;
+    const fbk_igemm_f32_few *few = a->few;
+    panel_weights w;
+    if (!few) {
+        w.b = a->packed + group * group_elems(s) + j * s->k + k * nr;
+        w.packed = w.b;
+        w.packed_bytes = rows * nr * sizeof(float);
+        return w;
+    }
+    size_t coded_rows = fb_round_up(rows, 8);
+    float *decoded = (float *)(void *)((char *)a->scratch + fb_round_up(s->scratch_bytes, 64));
+    w.packed = few->codes + codes_before(s, group, j, nr, coded) / 8 * few->w.bits;
+    w.packed_bytes = coded_rows * nr / 8 * few->w.bits;
+    w.b = decoded;
+    few->unpack(&few->w, w.packed, group * fbk_igemm_f32_columns(s) + j, nr, coded_rows, decoded);
+    return w;
+}
+
 /* Columns [j, j + n) of one block of k for all m pixels: the pixels are cut as evenly as possible.
  */
-static void run_panel(const fbk_igemm_f32_args *a, fbk_igemm_f32_block *b, const float *const *rows,
-                      size_t m)
+static void run_panel(const fbk_igemm_f32_args *a, const panel_weights *w, fbk_igemm_f32_block *b,
+                      const float *const *rows, size_t m)
 {
-    size_t floats = b->n_seg * b->len * b->nr;
+    const void *next = (const char *)w->packed + w->packed_bytes;
     size_t mr = b->nr == 24 ? FBK_IGEMM_MR_24 : FBK_IGEMM_MR;
     size_t pieces = ceil_div(m, mr), base = m / pieces, longer = m % pieces, at = 0;
     float *y = b->y;
@@ -250,7 +368,7 @@ static void run_panel(const fbk_igemm_f32_args *a, fbk_igemm_f32_block *b, const
         b->m = base + (i < longer);
         b->rows = rows + at;
         b->y = y + at * b->ldy;
-        prefetch_piece(b->b + floats, floats, i, pieces);
+        prefetch_piece(next, w->packed_bytes, i, pieces);
         a->micro(b);
         at += b->m;
     }
@@ -265,21 +383,20 @@ void fbk_igemm_f32_tile(const fbk_igemm_f32_args *a, uint32_t tile)
     size_t px = (size_t)s->g.oh * (size_t)s->g.ow, p0 = px_tile * s->tile_px;
     size_t m = px - p0 < s->tile_px ? px - p0 : s->tile_px;
     size_t panel1 = panel0 + s->tile_panels < s->n_panels ? panel0 + s->tile_panels : s->n_panels;
-    const float *weights = a->packed + group * group_elems(s);
-    const float *zeros = a->packed + weight_elems(s);
+    const float *zeros = a->packed + (a->few ? 0 : weight_elems(s));
     const float **rows = a->scratch;
     point_pixels(a, a->x + (s->g.groups > 1 ? group * s->seg_len : 0), zeros, p0, m, rows);
-    for (size_t k = 0; k < s->k;) {
-        size_t seg = k / s->seg_len, part = k % s->seg_len, left = s->seg_len - part;
-        fbk_igemm_f32_block b = {.rows_ld = m,
-                                 .offset = part,
+    for (size_t k = 0, coded = 0; k < s->k;) {
+        k_block kb = block_at(s, k);
+        fbk_igemm_f32_block b = {.n_seg = kb.n_seg,
+                                 .len = kb.len,
+                                 .rows_ld = m,
+                                 .offset = kb.part,
                                  .add = k > 0,
                                  .ldy = (size_t)s->g.oc,
                                  .lo = -INFINITY,
                                  .hi = INFINITY};
-        b.n_seg = s->n_seg - seg < s->segs_per_block ? s->n_seg - seg : s->segs_per_block;
-        b.len = left < s->part_len ? left : s->part_len;
-        if (k + b.n_seg * b.len == s->k) {
+        if (k + kb.rows == s->k) {
             b.lo = a->lo;
             b.hi = a->hi;
         }
@@ -287,11 +404,13 @@ void fbk_igemm_f32_tile(const fbk_igemm_f32_args *a, uint32_t tile)
             size_t j = panel * FBK_IGEMM_NR;
             b.nr = panel_nr(s, panel);
             b.n = s->n - j < b.nr ? s->n - j : b.nr;
-            b.b = weights + j * s->k + k * b.nr;
+            panel_weights w = weights_of(a, group, j, b.nr, k, coded, kb.rows);
+            b.b = w.b;
             b.bias = a->bias ? a->bias + group * s->n + j : NULL;
             b.y = a->y + p0 * b.ldy + group * s->n + j;
-            run_panel(a, &b, rows + seg * m, m);
+            run_panel(a, &w, &b, rows + kb.seg * m, m);
         }
-        k += b.n_seg * b.len;
+        k += kb.rows;
+        coded += fb_round_up(kb.rows, 8);
     }
 }

@@ -16,6 +16,7 @@
 #ifndef FB_KERNELS_IGEMM_F32_H
 #define FB_KERNELS_IGEMM_F32_H
 
+#include "kernels/few_f32.h"
 #include "kernels/registry.h"
 #include "kernels/window.h"
 
@@ -58,11 +59,12 @@ typedef struct fbk_igemm_f32_shape {
     bool by_tap;
     size_t n_seg, seg_len, k;        /* k = n_seg * seg_len */
     size_t segs_per_block, part_len; /* a block of k: whole segments, or (1) a part of one */
+    size_t coded_k;                  /* k when each block is padded to whole 8 rows, as codes are */
     size_t n, n_panels, last_nr;     /* of one group: channels, panels, width of the last panel */
     size_t tile_px, tile_panels;     /* of a tile */
     size_t px_tiles, panel_tiles;    /* n_tiles = groups * px_tiles * panel_tiles */
     size_t copy_slots;               /* rows that a tile may have to copy */
-    size_t scratch_bytes;
+    size_t scratch_bytes;            /* without room for a decoded block */
 } fbk_igemm_f32_shape;
 
 void fbk_igemm_f32_shape_make(const fbk_window *g, fbk_igemm_f32_shape *s);
@@ -74,13 +76,32 @@ size_t fbk_igemm_f32_packed_elems(const fbk_igemm_f32_shape *s);
 /* w [oc][kh][kw][c / groups]. */
 void fbk_igemm_f32_pack(const fbk_igemm_f32_shape *s, const float *w, float *packed);
 
+/* Weights in few bits: panels of codes, which a tile decodes into scratch block by block, once for
+ * all its pixels. Results are those of the decoded weights, to the bit. Columns are numbered group
+ * by group, each padded to fbk_igemm_f32_columns. */
+typedef struct fbk_igemm_f32_few {
+    fbk_few_f32 w;
+    const uint8_t *codes; /* fbk_igemm_f32_codes_bytes */
+    fbk_unpack_f32_fn *unpack;
+} fbk_igemm_f32_few;
+
+size_t fbk_igemm_f32_columns(const fbk_igemm_f32_shape *s);
+size_t fbk_igemm_f32_codes_bytes(const fbk_igemm_f32_shape *s, uint32_t bits);
+/* Bytes of scratch for a decoded block, behind scratch_bytes rounded up to 64. */
+size_t fbk_igemm_f32_block_bytes(const fbk_igemm_f32_shape *s);
+/* w [oc][kh][kw][c / groups], a code a byte, its bits beyond `bits` 0; own as in fbk_few_f32; codes
+ * are zero before. */
+void fbk_igemm_f32_pack_codes(const fbk_igemm_f32_shape *s, const uint8_t *w, uint32_t bits,
+                              bool own, uint8_t *codes);
+
 typedef struct fbk_igemm_f32_args {
     const fbk_igemm_f32_shape *s;
     fbk_igemm_f32_fn *micro;
     const float *x, *packed, *bias; /* one image [h][w][c]; bias [oc] or NULL */
+    const fbk_igemm_f32_few *few;   /* NULL, or the weights; packed is then seg_len zeros */
     float *y;                       /* [oh][ow][oc] */
     float lo, hi;
-    void *scratch; /* s->scratch_bytes, 64-byte aligned */
+    void *scratch; /* s->scratch_bytes and, with few, the decoded block; 64-byte aligned */
 } fbk_igemm_f32_args;
 
 void fbk_igemm_f32_tile(const fbk_igemm_f32_args *a, uint32_t tile);

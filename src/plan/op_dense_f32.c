@@ -1,5 +1,6 @@
 /* Dense layers and matrix products in f32. */
 #include "kernels/gemm_f32.h"
+#include "plan/op_few.h"
 #include "plan/op_igemm_f32.h"
 
 /* From so many rows on, packed weights pay: below, the rows of the weights stream from memory
@@ -13,6 +14,9 @@ typedef struct dense_params {
     fb_operand w;
     float lo, hi;
     fbk_dense_f32_fn *fn;
+    fbk_few_f32 few; /* weights that stay packed, and their codes */
+    const uint8_t *codes;
+    fbk_dense_few_f32_fn *few_fn;
 } dense_params;
 
 static void run_dense(const fb_tile *t)
@@ -30,6 +34,34 @@ static void run_dense(const fb_tile *t)
                             .lo = q->lo,
                             .hi = q->hi};
     q->fn(&a, from, to);
+}
+
+static void run_dense_few(const fb_tile *t)
+{
+    const dense_params *q = t->step->params;
+    size_t from, to;
+    fb_tile_range(q->n, q->grain, t->index, &from, &to);
+    fbk_dense_few_f32_args a = {.m = q->m,
+                                .k = q->k,
+                                .ldy = q->n,
+                                .x = t->in[0],
+                                .w = &q->few,
+                                .codes = q->codes,
+                                .bias = t->step->n_in > 2 ? t->in[2] : NULL,
+                                .y = t->out[0],
+                                .lo = q->lo,
+                                .hi = q->hi};
+    q->few_fn(&a, from, to);
+}
+
+static fb_status prepare_dense_few(fb_prepare *p, dense_params *q)
+{
+    fb_columns columns = {1, q->n, q->n};
+    FB_TRY(fb_few_params(p, p->in[1], &columns, &q->few));
+    FB_TRY(fb_few_rows(p, p->in[1], &q->few, q->n, q->k, &q->codes));
+    q->few_fn = fbk_dense_few_f32_pick(p->plan->cpu, &p->step->kernel);
+    p->step->run = run_dense_few;
+    return FB_OK;
 }
 
 fb_status fb_prepare_dense_f32(fb_prepare *p)
@@ -63,13 +95,17 @@ fb_status fb_prepare_dense_f32(fb_prepare *p)
                         .groups = 1};
         return fb_prepare_igemm_f32(p, &g, 1, act);
     }
-    FB_TRY(fb_operand_plain(p, 1, &q->w));
-    q->fn = fbk_dense_f32_pick(p->plan->cpu, &p->step->kernel);
-    /* Tiles of about 256 KiB of weights: some 15 microseconds from memory, and 8 outputs at least
+    if (fb_few_takes(p->in[1])) {
+        FB_TRY(prepare_dense_few(p, q));
+    } else {
+        FB_TRY(fb_operand_plain(p, 1, &q->w));
+        q->fn = fbk_dense_f32_pick(p->plan->cpu, &p->step->kernel);
+        p->step->run = run_dense;
+    }
+    /* Tiles of 64 Ki weights: some 15 microseconds for floats from memory, and 8 outputs at least
      * so that several rows of weights stream at once. */
     q->grain = fb_round_up(65536 / q->k + 1, 8);
     p->step->n_tiles = fb_tiles(q->n, q->grain);
-    p->step->run = run_dense;
     p->step->params = q;
     return FB_OK;
 }
