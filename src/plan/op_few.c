@@ -113,7 +113,9 @@ fb_status fb_few_rows(const fb_prepare *p, const fb_slot *w, const fbk_few_f32 *
                       size_t k, const uint8_t **rows)
 {
     uint32_t bits = few->bits;
-    if (fbk_few_in_place(few, k)) {
+    /* A tensor that is not the model's own lives only while the node is prepared. */
+    bool lasting = w->tensor == &p->plan->model->tensors[p->node->in[1]];
+    if (lasting && fbk_few_in_place(few, k)) {
         *rows = w->tensor->data;
         return FB_OK;
     }

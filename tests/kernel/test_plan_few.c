@@ -138,8 +138,8 @@ typedef struct result {
 static result run(const fb_model *m, uint32_t batch, uint32_t cpu, uint32_t threads)
 {
     fb_plan_options options;
-    fb_plan *plan;
-    fb_run *r;
+    fb_plan *plan = NULL;
+    fb_run *r = NULL;
     result res;
     size_t bytes;
     fb_plan_options_default(&options);
