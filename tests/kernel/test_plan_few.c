@@ -13,14 +13,30 @@ typedef struct form {
     uint8_t bits;
     bool is_signed, per_channel;
     enum { NO_ZERO, SHARED_ZERO, CHANNEL_ZERO } zero;
-    bool decoded; /* the same values as plain floats */
-    uint64_t rng; /* both ways draw the same numbers */
+    uint16_t n_levels; /* 0: affine; else levels, */
+    bool own;          /* a table for each channel */
+    bool decoded;      /* the same values as plain floats */
+    uint64_t rng;      /* both ways draw the same numbers */
 } form;
 
 static uint32_t draw(form *f, uint32_t n)
 {
     f->rng = f->rng * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(f->rng >> 33) % n;
+}
+
+/* Ascending levels [n_tables][n_levels]: floats, or integers of 8 bits where there is a zero. */
+static float *levels_new(form *f, size_t n_tables)
+{
+    float *level = malloc(n_tables * f->n_levels * sizeof *level);
+    for (size_t k = 0; k < n_tables; k++) {
+        float at = f->zero == NO_ZERO ? -0.9f : 0;
+        for (size_t i = 0; i < f->n_levels; i++) {
+            at += f->zero == NO_ZERO ? 0.01f + (float)draw(f, 100) * 1e-3f : 1 + (float)draw(f, 3);
+            level[k * f->n_levels + i] = at;
+        }
+    }
+    return level;
 }
 
 static int32_t weight(fb_model *m, form *f, const char *name, int32_t rank, const int64_t *dims)
@@ -39,11 +55,17 @@ static int32_t weight(fb_model *m, form *f, const char *name, int32_t rank, cons
             f->per_channel || o == 0 ? (1 + (float)draw(f, 1000) * 1e-3f) / (float)count : scale[0];
         zero[o] = f->zero == CHANNEL_ZERO ? lo + (int32_t)draw(f, (uint32_t)count) : shared;
     }
+    uint32_t n_tables = f->n_levels ? f->own ? (uint32_t)channels : 1 : 0;
+    float *level = n_tables ? levels_new(f, n_tables) : NULL;
     for (size_t i = 0; i < n; i++) {
-        int32_t q = lo + (int32_t)draw(f, (uint32_t)count);
+        int32_t q = lo + (int32_t)draw(f, f->n_levels ? f->n_levels : (uint32_t)count);
         size_t o = i / (n / channels);
         fb_packed_put(codes, i, f->bits, q);
-        values[i] = scale[o] * (float)(q - zero[o]);
+        if (level)
+            values[i] =
+                scale[o] * (level[(f->own ? o : 0) * f->n_levels + (size_t)q] - (float)zero[o]);
+        else
+            values[i] = scale[o] * (float)(q - zero[o]);
     }
     fb_encoding few = {.kind = FB_ENC_AFFINE,
                        .bits = f->bits,
@@ -51,7 +73,13 @@ static int32_t weight(fb_model *m, form *f, const char *name, int32_t rank, cons
                        .axis = f->per_channel ? 0 : -1,
                        .n_scales = f->per_channel ? (uint32_t)channels : 1,
                        .scale = scale,
-                       .zero = f->zero == NO_ZERO ? NULL : zero};
+                       .zero = f->zero == NO_ZERO ? NULL : zero,
+                       .n_levels = f->n_levels,
+                       .level_bits = f->n_levels && f->zero != NO_ZERO ? 8 : 0,
+                       .n_tables = n_tables,
+                       .level = level};
+    if (level)
+        few.kind = FB_ENC_LEVELS;
     fb_encoding plain = {.kind = FB_ENC_PLAIN, .axis = -1};
     assert_int_equal(fb_model_add_const(m, name, FB_F32, rank, dims, NULL, &t), FB_OK);
     fb_status status = f->decoded ? fb_model_set_payload(m, t, &plain, values, n * 4)
@@ -61,6 +89,7 @@ static int32_t weight(fb_model *m, form *f, const char *name, int32_t rank, cons
     free(scale);
     free(values);
     free(zero);
+    free(level);
     free(codes);
     return t;
 }
@@ -204,7 +233,10 @@ static void check(const form *f, uint32_t batch)
     }
     /* Lists by channel, tables, padding and a row of zeros come on top of the codes. */
     uint64_t weights = 40 * 27 + 66 * 180 + 21 * 66 + 19 * 9 * 9 * 21;
-    if ((fb_cpu_usable() & FB_CPU_AVX2) && got.packed > weights * f->bits / 8 * 5 / 4 + 12000)
+    bool packed = (fb_cpu_usable() & FB_CPU_AVX2) && !(f->n_levels && f->bits > 4);
+    if (f->own || (f->n_levels && f->zero == CHANNEL_ZERO)) /* a table for each channel */
+        weights += 8 * 64 * (40 + 80 + 24 + 24) / f->bits;
+    if (packed && got.packed > weights * f->bits / 8 * 5 / 4 + 12000)
         fail_msg("%u bits, batch %u: %llu bytes for %llu weights", f->bits, batch,
                  (unsigned long long)got.packed, (unsigned long long)weights);
     result_free(&want);
@@ -229,9 +261,30 @@ static void affine_forms(void **state)
     }
 }
 
+static void levels_forms(void **state)
+{
+    (void)state;
+    for (uint8_t bits = 1; bits <= 8; bits++) {
+        for (int i = 0; i < 12; i++) {
+            form f = {.bits = bits,
+                      .per_channel = i % 4 > 0,
+                      .own = i % 4 == 2,
+                      .n_levels = (uint16_t)((1 << bits) - (bits > 1 && i % 4 == 3)),
+                      .rng = 77 + bits};
+            f.zero = i < 4 ? NO_ZERO : i < 8 ? SHARED_ZERO : CHANNEL_ZERO;
+            /* 8-bit levels end at 255. */
+            if ((f.zero == CHANNEL_ZERO && !f.per_channel) || (f.zero != NO_ZERO && bits > 6))
+                continue;
+            check(&f, 1);
+            check(&f, 5);
+        }
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(affine_forms)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(affine_forms),
+                                       cmocka_unit_test(levels_forms)};
     test_seed();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
