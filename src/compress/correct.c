@@ -27,12 +27,16 @@ static fb_status no_memory(void)
 
 /* --- which layers ---------------------------------------------------------------------------- */
 
-static bool is_changed(const fb_model *m, const fb_node *n)
+/* Encoded, or with other floats than the reference, whose payloads the model shares until a step
+ * writes its own. */
+static bool is_changed(const fb_job *job, const fb_node *n)
 {
+    const fb_model *m = job->model, *ref = job->reference;
     int32_t w = fb_node_weight(m, n);
     return w >= 0 && n->in[0] >= 0 &&
            (m->tensors[w].enc.kind != FB_ENC_PLAIN ||
-            m->tensors[n->in[0]].enc.kind != FB_ENC_PLAIN);
+            m->tensors[n->in[0]].enc.kind != FB_ENC_PLAIN ||
+            ((size_t)w < ref->n_tensors && ref->tensors[w].data != m->tensors[w].data));
 }
 
 static fb_status find_layers(corrector *c)
@@ -43,7 +47,7 @@ static fb_status find_layers(corrector *c)
     if (!c->nodes || !c->wanted)
         return no_memory();
     for (size_t i = 0; i < m->n_nodes; i++) {
-        if (is_changed(m, &m->nodes[i]))
+        if (is_changed(c->job, &m->nodes[i]))
             c->nodes[c->n++] = (uint32_t)i;
     }
     if (c->n == 0)

@@ -13,6 +13,7 @@
 #include "kernels/point_q.h"
 #include "kernels/pool_f32.h"
 #include "kernels/pool_q.h"
+#include "kernels/sparse_f32.h"
 
 #include <string.h>
 
@@ -31,6 +32,7 @@ static const fbk_info infos[] = {
 #include "kernels/point_q.inc"
 #include "kernels/pool_f32.inc"
 #include "kernels/pool_q.inc"
+#include "kernels/sparse_f32.inc"
 #undef FBK
 };
 
@@ -48,6 +50,7 @@ static fbk_fn *const fns[] = {
 #include "kernels/point_q.inc"
 #include "kernels/pool_f32.inc"
 #include "kernels/pool_q.inc"
+#include "kernels/sparse_f32.inc"
 #undef FBK
 };
 

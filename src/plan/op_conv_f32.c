@@ -3,6 +3,7 @@
 #include "kernels/conv_f32.h"
 #include "kernels/igemm_f32.h"
 #include "plan/op_igemm_f32.h"
+#include "plan/op_sparse_f32.h"
 
 enum { DEPTHWISE_TILE_MACS = 200000 };
 
@@ -75,6 +76,9 @@ fb_status fb_prepare_conv_f32(fb_prepare *p)
         q->grain = row_macs < DEPTHWISE_TILE_MACS ? DEPTHWISE_TILE_MACS / row_macs * ow : ow;
         q->direct = fbk_dwconv_f32_pick(p->plan->cpu, &p->step->kernel);
     } else if (p->in[1]->place == FB_PLACE_CONST && fb_igemm_f32_usable(p)) {
+        FB_TRY(fb_prepare_sparse_conv_f32(p, &q->g, images, &a->act));
+        if (p->step->kernel)
+            return FB_OK;
         /* Without a window, images are one long row of pixels. */
         bool point = a->kh == 1 && a->kw == 1 && a->stride_h == 1 && a->stride_w == 1 &&
                      q->g.oh == q->g.h && q->g.ow == q->g.w && a->pad_t == 0 && a->pad_l == 0;

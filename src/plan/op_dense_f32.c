@@ -2,6 +2,7 @@
 #include "kernels/gemm_f32.h"
 #include "plan/op_few.h"
 #include "plan/op_igemm_f32.h"
+#include "plan/op_sparse_f32.h"
 
 /* From so many rows on, packed weights pay: below, the rows of the weights stream from memory
  * anyway and packing would only hold them twice. */
@@ -93,8 +94,14 @@ fb_status fb_prepare_dense_f32(fb_prepare *p)
                         .dil_h = 1,
                         .dil_w = 1,
                         .groups = 1};
-        return fb_prepare_igemm_f32(p, &g, 1, act);
+        FB_TRY(fb_prepare_sparse_conv_f32(p, &g, 1, act));
+        return p->step->kernel ? FB_OK : fb_prepare_igemm_f32(p, &g, 1, act);
     }
+    /* Packed weights of a few bits are fewer bytes than sparse floats until nearly all are 0. */
+    if (!fb_few_takes(p->in[1]))
+        FB_TRY(fb_prepare_sparse_dense_f32(p, q->m, q->n, q->k, act));
+    if (p->step->kernel)
+        return FB_OK;
     if (fb_few_takes(p->in[1])) {
         FB_TRY(prepare_dense_few(p, q));
     } else {
