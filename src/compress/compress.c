@@ -96,7 +96,7 @@ static fb_status encode_biases(fb_model *m)
         int32_t w = fb_node_weight(m, n);
         integer[i] = w >= 0 && n->op != FB_OP_CONV_TRANSPOSE && n->in[0] >= 0 &&
                      m->tensors[w].enc.kind != FB_ENC_PLAIN &&
-                     m->tensors[n->in[0]].enc.kind == FB_ENC_AFFINE;
+                     fb_encoding_is_bytes(&m->tensors[n->in[0]].enc);
     }
     fb_status status = fb_bias_encode_all(m, integer, FB_BIAS_BITS);
     fb_free(integer);

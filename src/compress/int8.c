@@ -1,17 +1,13 @@
-/* Integers throughout (METHODS M.1-M.3): 8-bit activations with ranges from calibration, weights of
- * 8 bits or fewer, each region of the network that can on integer kernels. Biases get 14 bits; the
- * plan rounds them to units of the accumulator, rne(bias / (x_scale * w_scale)), which is what an
- * int32 bias of a QDQ model holds. */
+/* Integers throughout (METHODS M.1-M.3): weights of 8 bits or fewer, activations likewise with
+ * ranges from calibration, each region of the network that can on integer kernels. Biases get 14
+ * bits; the plan rounds them to units of the accumulator, rne(bias / (x_scale * w_scale)), which is
+ * what an int32 bias of a QDQ model holds. */
 #include "calibrate/range.h"
-#include "compress/accumulator.h"
+#include "compress/activations.h"
 #include "compress/correct.h"
 #include "compress/method.h"
-#include "compress/region.h"
 
 #include "base/status.h"
-
-#include <stdio.h>
-#include <string.h>
 
 enum {
     OPT_ACT,
@@ -22,67 +18,19 @@ enum {
     OPT_IMAGES,
     OPT_ENTROPY,
     OPT_INCLUDE,
-    OPT_EXCLUDE
+    OPT_EXCLUDE,
+    OPT_ABITS,
+    OPT_FIRST,
+    OPT_LAST
 };
 
 typedef struct work {
     fb_job *job;
     const fb_recipe_step *step;
-    fb_region region;
-    int32_t *tensors;      /* encoded ones, [region.n_encoded] */
-    fb_stats *stats;       /* of each */
-    fb_input_codes *codes; /* [n_tensors] of the model as it came */
-    bool restore;          /* of fb_weight_rule */
+    fb_activations acts;
+    fb_act_code *codes; /* [acts.n_groups] */
+    bool restore;       /* of fb_weight_rule */
 } work;
-
-/* --- activations ----------------------------------------------------------------------------- */
-
-static fb_status gather_stats(work *w)
-{
-    const fb_model *m = w->job->model;
-    uint32_t n = 0;
-    for (size_t t = 0; t < m->n_tensors; t++) {
-        if (w->region.encoded[t])
-            w->tensors[n++] = (int32_t)t;
-    }
-    for (uint32_t k = 0; k < n; k++) {
-        FB_TRY(fb_stats_init(&w->stats[k]));
-        if (w->job->dry_run)
-            FB_TRY(fb_stats_invent(&w->stats[k], k, w->region.positive[w->tensors[k]]));
-    }
-    if (w->job->dry_run)
-        return FB_OK;
-    fb_samples samples;
-    FB_TRY(fb_samples_open(m, w->job->data, 0, &samples));
-    fb_source source = fb_samples_source(&samples);
-    fb_watch_options o = fb_job_watch(w->job, "calibrate");
-    fb_status status = fb_watch_stats(m, &source, w->tensors, n, &o, w->stats);
-    fb_samples_close(&samples);
-    return status;
-}
-
-/* A range for each tensor; then, where tensors share, their union. */
-static fb_status choose_codes(work *w)
-{
-    const fb_option *o = w->step->option;
-    size_t n_tensors = w->job->model->n_tensors;
-    fb_range *range = fb_calloc(n_tensors, sizeof *range); /* by leader */
-    if (!range)
-        return fb_fail(FB_E_MEMORY, "no memory for the ranges");
-    for (uint32_t k = 0; k < w->region.n_encoded; k++) {
-        fb_range r = fb_range_choose((fb_range_rule)o[OPT_ACT].choice, &w->stats[k], 8,
-                                     o[OPT_PERCENTILE].number);
-        fb_range *of = &range[w->region.leader[w->tensors[k]]];
-        of->lo = r.lo < of->lo ? r.lo : of->lo;
-        of->hi = r.hi > of->hi ? r.hi : of->hi;
-    }
-    for (uint32_t k = 0; k < w->region.n_encoded; k++) {
-        int32_t t = w->tensors[k];
-        fb_range_codes(range[w->region.leader[t]], 8, &w->codes[t].scale, &w->codes[t].zero);
-    }
-    fb_free(range);
-    return FB_OK;
-}
 
 /* --- weights --------------------------------------------------------------------------------- */
 
@@ -114,7 +62,7 @@ static fb_status encode_weight(const work *w, const fb_node *n)
     fb_status status;
     FB_GO(fb_weight_codes_init(&codes, &m->tensors[weight], &rule));
     FB_GO(read_bias(m, n, oc, &bias));
-    FB_GO(fb_accumulator_fit(&codes, oc, bias, w->codes[n->in[0]]));
+    FB_GO(fb_accumulator_fit(&codes, oc, bias, fb_act_input(&w->acts, w->codes, n->in[0])));
     FB_GO(fb_weight_codes_store(&codes, m, weight));
 fail:
     fb_free(bias);
@@ -129,9 +77,9 @@ static fb_status encode_weights(const work *w)
     uint32_t done = 0;
     for (size_t i = 0; i < m->n_nodes; i++) {
         const fb_node *n = &m->nodes[i];
-        if (!w->region.integer[i])
+        if (!w->acts.region.integer[i])
             continue;
-        FB_TRY(fb_job_report(w->job, "weights", done++, w->region.n_integer));
+        FB_TRY(fb_job_report(w->job, "weights", done++, w->acts.region.n_integer));
         if (m->tensors[fb_node_weight(m, n)].enc.kind == FB_ENC_PLAIN)
             FB_TRY(encode_weight(w, n));
     }
@@ -140,32 +88,36 @@ static fb_status encode_weights(const work *w)
 
 /* --- the step -------------------------------------------------------------------------------- */
 
-static fb_status encode_activations(const work *w)
+static fb_status choose_codes(work *w)
 {
-    fb_code_choice *choice = fb_calloc(w->job->model->n_tensors, sizeof *choice);
-    if (!choice)
-        return fb_fail(FB_E_MEMORY, "no memory for the activations");
-    for (uint32_t k = 0; k < w->region.n_encoded; k++) {
-        const fb_input_codes *c = &w->codes[w->tensors[k]];
-        choice[w->tensors[k]] = (fb_code_choice){.bits = 8, .scale = c->scale, .zero = c->zero};
+    const fb_option *o = w->step->option;
+    w->codes = fb_calloc(w->acts.n_groups + 1, sizeof *w->codes);
+    if (!w->codes)
+        return fb_fail(FB_E_MEMORY, "no memory for the codes of activations");
+    for (uint32_t g = 0; g < w->acts.n_groups; g++) {
+        unsigned bits = fb_act_bits(&w->acts.groups[g], (unsigned)o[OPT_ABITS].number,
+                                    (unsigned)o[OPT_FIRST].number, (unsigned)o[OPT_LAST].number);
+        fb_act_affine(&w->acts, g, (fb_range_rule)o[OPT_ACT].choice, o[OPT_PERCENTILE].number, bits,
+                      &w->codes[g]);
     }
-    fb_status status = fb_region_encode(w->job->model, &w->region, choice);
-    fb_free(choice);
-    return status;
+    return FB_OK;
 }
 
-static fb_status refuse(const fb_model *m, const fb_region *r)
+/* Steps before may have encoded some activations and some weights, which stay; but not all. */
+static fb_status refuse(const work *w)
 {
-    if (r->n_integer == 0)
-        return fb_fail(FB_E_UNSUPPORTED, "no conv or dense layer with constant weights is there to "
-                                         "quantise");
-    for (size_t t = 0; t < m->n_tensors; t++) {
-        if (r->encoded[t] && m->tensors[t].enc.kind != FB_ENC_PLAIN)
-            return fb_fail(FB_E_ARG,
-                           "tensor '%.200s' is encoded already; int8 starts from float "
-                           "activations",
-                           m->tensors[t].name);
-    }
+    const fb_model *m = w->job->model;
+    bool plain = false;
+    for (size_t i = 0; i < m->n_nodes; i++)
+        plain = plain || (w->acts.region.integer[i] &&
+                          m->tensors[fb_node_weight(m, &m->nodes[i])].enc.kind == FB_ENC_PLAIN);
+    if (w->acts.n == 0 && !plain)
+        return fb_fail(FB_E_ARG, "weights and activations of all layers are encoded already");
+    if (w->acts.n == 0 && w->step->option[OPT_ABITS].given)
+        return fb_fail(FB_E_ARG,
+                       "abits=%s has nothing to encode: an earlier step gave all activations their "
+                       "codes",
+                       w->step->option[OPT_ABITS].text);
     return FB_OK;
 }
 
@@ -178,35 +130,22 @@ static fb_status check_accumulators(const fb_model *m)
 
 static fb_status apply(fb_job *job, const fb_recipe_step *step)
 {
+    const fb_option *o = step->option;
     work w = {.job = job, .step = step, .restore = fb_weights_restore(job->model)};
     fb_status status;
-    FB_TRY(fb_region_find(job->model, step->option[OPT_INCLUDE].text,
-                          step->option[OPT_EXCLUDE].text, &w.region));
-    uint32_t n = w.region.n_encoded;
-    FB_GO(refuse(job->model, &w.region));
-    w.tensors = fb_calloc(n, sizeof *w.tensors);
-    w.stats = fb_calloc(n, sizeof *w.stats);
-    w.codes = fb_calloc(job->model->n_tensors, sizeof *w.codes);
-    if (!w.tensors || !w.stats || !w.codes) {
-        status = fb_fail(FB_E_MEMORY, "no memory for the statistics of %u tensors", n);
-        goto fail;
-    }
-    FB_GO(gather_stats(&w));
+    FB_TRY(fb_activations_open(job, o[OPT_INCLUDE].text, o[OPT_EXCLUDE].text, FB_REGION_INTEGER,
+                               false, &w.acts));
+    FB_GO(refuse(&w));
     FB_GO(choose_codes(&w));
     FB_GO(encode_weights(&w));
-    FB_GO(encode_activations(&w));
+    FB_GO(fb_activations_write(&w.acts, job->model, w.codes, -1));
     FB_GO(check_accumulators(job->model));
-    job->model->entropy = step->option[OPT_ENTROPY].choice == 0;
-    if (step->option[OPT_BIAS].choice == 0)
-        FB_GO(fb_correct(job, FB_CORRECT_MEAN, (uint64_t)step->option[OPT_IMAGES].number,
-                         "bias-correct"));
+    job->model->entropy = o[OPT_ENTROPY].choice == 0;
+    if (o[OPT_BIAS].choice == 0)
+        FB_GO(fb_correct(job, FB_CORRECT_MEAN, (uint64_t)o[OPT_IMAGES].number, "bias-correct"));
 fail:
-    for (uint32_t k = 0; w.stats && k < n; k++)
-        fb_stats_free(&w.stats[k]);
-    fb_free(w.tensors);
-    fb_free(w.stats);
     fb_free(w.codes);
-    fb_region_free(&w.region);
+    fb_activations_close(&w.acts);
     return status;
 }
 
@@ -217,7 +156,7 @@ const fb_method_def fb_method_int8 = {
     .most_bits = 8,
     .summary = "weights of 8 bits (int2 to int7: fewer) and 8-bit activations on integer kernels",
     .needs_data = true,
-    .n_options = 9,
+    .n_options = 12,
     .options =
         {
             {.key = "act",
@@ -262,6 +201,24 @@ const fb_method_def fb_method_int8 = {
              .kind = FB_OPTION_TEXT,
              .meaning = "only layers with these names; * and ? stand for any, | separates"},
             {.key = "exclude", .kind = FB_OPTION_TEXT, .meaning = "layers that stay float"},
+            {.key = "abits",
+             .kind = FB_OPTION_WHOLE,
+             .least = 2,
+             .most = 8,
+             .preset = "8",
+             .meaning = "bits of activations"},
+            {.key = "first",
+             .kind = FB_OPTION_WHOLE,
+             .least = 2,
+             .most = 8,
+             .preset = "8",
+             .meaning = "bits of the network's input, at least"},
+            {.key = "last",
+             .kind = FB_OPTION_WHOLE,
+             .least = 2,
+             .most = 8,
+             .preset = "8",
+             .meaning = "bits of what the last layers read, at least"},
         },
     .apply = apply,
 };

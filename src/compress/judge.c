@@ -11,7 +11,7 @@ typedef struct court {
     const fb_judge *judge;
     float *scores; /* where the reference's go; NULL while a candidate is judged */
     float *row;    /* [classes] */
-    uint64_t image, correct;
+    uint64_t image, correct, among_five;
     double loss;
 } court;
 
@@ -26,6 +26,15 @@ static size_t best_of(const float *x, size_t n)
     for (size_t i = 1; i < n; i++)
         best = x[i] > x[best] ? i : best;
     return best;
+}
+
+/* Whether fewer than five scores are above that of `label`, or equal and before it. */
+static bool is_among_five(const float *x, size_t n, size_t label)
+{
+    size_t above = 0;
+    for (size_t i = 0; i < n; i++)
+        above += x[i] > x[label] || (x[i] == x[label] && i < label);
+    return above < 5;
 }
 
 /* Scores, logits or probabilities, as log-probabilities. One score stays as it is. */
@@ -74,6 +83,7 @@ static fb_status hear_image(court *c, const float *scores)
     const float *wanted = (c->scores ? c->scores : j->wanted) + c->image * j->classes;
     size_t label = j->labelled ? (size_t)j->samples.labels[c->image] : best_of(wanted, j->classes);
     c->correct += best_of(row, j->classes) == label;
+    c->among_five += is_among_five(row, j->classes, label);
     c->loss += distance(wanted, row, j->classes);
     c->image++;
     return FB_OK;
@@ -97,7 +107,8 @@ static fb_status hold_court(court *c, const fb_model *model, fb_verdict *verdict
     fb_source source = fb_samples_source(&j->samples);
     FB_TRY(fb_watch(model, &source, model->outputs, 1, &j->options, hear, c));
     double n = (double)(c->image ? c->image : 1);
-    *verdict = (fb_verdict){c->image, (double)c->correct / n, c->loss / n};
+    *verdict =
+        (fb_verdict){c->image, (double)c->correct / n, (double)c->among_five / n, c->loss / n};
     return FB_OK;
 }
 
@@ -141,12 +152,15 @@ fail:
 
 fb_status fb_judge_reference(fb_judge *judge, fb_verdict *verdict)
 {
-    uint64_t correct = 0, n = judge->samples.count;
+    uint64_t correct = 0, among_five = 0, n = judge->samples.count;
     for (uint64_t i = 0; i < n; i++) {
-        size_t best = best_of(judge->wanted + i * judge->classes, judge->classes);
-        correct += !judge->labelled || best == (size_t)judge->samples.labels[i];
+        const float *row = judge->wanted + i * judge->classes;
+        size_t best = best_of(row, judge->classes);
+        size_t label = judge->labelled ? (size_t)judge->samples.labels[i] : best;
+        correct += best == label;
+        among_five += is_among_five(row, judge->classes, label);
     }
-    *verdict = (fb_verdict){n, (double)correct / (double)n, 0};
+    *verdict = (fb_verdict){n, (double)correct / (double)n, (double)among_five / (double)n, 0};
     return FB_OK;
 }
 

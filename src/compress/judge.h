@@ -7,11 +7,12 @@
 
 typedef struct fb_verdict {
     uint64_t images;
-    double correct; /* share of images whose best class is their label; where the data has no
-                       labels, whose best class is the reference's */
-    double loss;    /* mean over images of KL(reference's distribution || candidate's), in nats; of
-                       the squared error relative to the reference's, where scores are no classes
-                       (fewer than 2). It tells candidates apart long before `correct` does */
+    double correct;    /* share of images whose best class is their label; where the data has no
+                          labels, whose best class is the reference's */
+    double among_five; /* the same for the best five classes */
+    double loss; /* mean over images of KL(reference's distribution || candidate's), in nats; of
+                    the squared error relative to the reference's, where scores are no classes
+                    (fewer than 2). It tells candidates apart long before `correct` does */
 } fb_verdict;
 
 typedef struct fb_judge {

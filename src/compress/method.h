@@ -7,7 +7,7 @@
 #include "fewbit/compress.h"
 #include "model/model.h"
 
-enum { FB_METHOD_MAX_OPTIONS = 12 };
+enum { FB_METHOD_MAX_OPTIONS = 16 };
 
 typedef enum fb_option_kind {
     FB_OPTION_CHOICE, /* one of `choices` */

@@ -179,7 +179,20 @@ static void find_leaders(const fb_model *m, const int32_t *producer, const uint3
         r->leader[t] = leader_of(r, (int32_t)t);
 }
 
+/* A conv or dense layer with a constant weight, in whatever encoding. */
+static bool has_weight(const fb_model *m, const fb_node *n)
+{
+    return (n->op == FB_OP_CONV || n->op == FB_OP_DENSE) && fb_node_weight(m, n) >= 0 &&
+           is_activation(m, n->in[0]);
+}
+
 fb_status fb_region_find(const fb_model *m, const char *include, const char *exclude, fb_region *r)
+{
+    return fb_region_find_layers(m, include, exclude, FB_REGION_INTEGER, r);
+}
+
+fb_status fb_region_find_layers(const fb_model *m, const char *include, const char *exclude,
+                                fb_region_layers layers, fb_region *r)
 {
     *r = (fb_region){.integer = fb_calloc(m->n_nodes + 1, sizeof(bool)),
                      .encoded = fb_calloc(m->n_tensors + 1, sizeof(bool)),
@@ -195,7 +208,8 @@ fb_status fb_region_find(const fb_model *m, const char *include, const char *exc
     for (size_t i = 0; i < m->n_nodes; i++) {
         const fb_node *n = &m->nodes[i];
         bool wanted = (!*include || fb_glob(include, n->name)) && !fb_glob(exclude, n->name);
-        r->integer[i] = wanted && fb_node_is_layer(m, n);
+        r->integer[i] =
+            wanted && (layers == FB_REGION_ALL ? has_weight(m, n) : fb_node_is_layer(m, n));
         r->n_integer += r->integer[i];
     }
     fb_model_uses(m, producer, n_uses);

