@@ -69,6 +69,27 @@ static double trace(const double *a, size_t k)
     return sum;
 }
 
+/* energy[i] = u_iᵀ covariance u_i: what was seen along the directions, without the prior. */
+static fb_status variances(const double *covariance, fb_lowrank *l)
+{
+    size_t k = l->k;
+    double *product = fb_calloc(BLOCK * k, sizeof *product);
+    if (!product)
+        return no_memory(l->m, l->n);
+    for (size_t at = 0; at < k; at += BLOCK) {
+        size_t count = least(BLOCK, k - at);
+        fb_gemm_f64(false, false, count, k, k, 1, l->basis + at * k, k, covariance, k, 0, product,
+                    k);
+        for (size_t i = 0; i < count; i++) {
+            l->energy[at + i] = 0;
+            for (size_t j = 0; j < k; j++)
+                l->energy[at + i] += product[i * k + j] * l->basis[(at + i) * k + j];
+        }
+    }
+    fb_free(product);
+    return FB_OK;
+}
+
 fb_status fb_lowrank_find(const float *w, size_t m, size_t n, const double *covariance,
                           double prior, fb_lowrank *l)
 {
@@ -93,6 +114,8 @@ fb_status fb_lowrank_find(const float *w, size_t m, size_t n, const double *cova
             l->basis[i] = of_own * l->basis[i] + of_seen * covariance[i];
     }
     FB_GO(fb_eigen_symmetric(k, l->basis, l->energy));
+    if (seen > 0 && prior > 0)
+        FB_GO(variances(covariance, l));
     for (size_t i = 0; i < k; i++)
         l->energy[i] = l->energy[i] > 0 ? l->energy[i] : 0;
     return FB_OK;

@@ -14,14 +14,15 @@
 
 enum { FB_LOWRANK_MOST = 8192 }; /* sides whose square matrix is decomposed */
 
-/* Directions by falling energy: those of the output (W ~ U_r U_rᵀ W), or of the input where that
+/* Directions by falling weight: those of the output (W ~ U_r U_rᵀ W), or of the input where that
  * side is smaller and W's own error counts (W ~ W V_r V_rᵀ). */
 typedef struct fb_lowrank {
     size_t m, n;
     bool of_output;
     size_t k;       /* m or n */
     double *basis;  /* [k][k] a unit vector in each row */
-    double *energy; /* [k] >= 0: squared singular values, or variances of the response */
+    double *energy; /* [k] >= 0: squared singular values, or variances of the responses seen; with
+                       a prior these need not fall */
 } fb_lowrank;
 
 /* Whether the side that is decomposed is within FB_LOWRANK_MOST. */
