@@ -333,6 +333,25 @@ typedef struct panel_weights {
     const float *b;
 } panel_weights;
 
+/* Decodes rows [k, k + rows), padded to whole 8, of the columns from `column` on. */
+static void decode_block(const fbk_igemm_f32_few *few, const uint8_t *codes, size_t column,
+                         size_t nr, size_t k, size_t rows, float *to)
+{
+    size_t group = few->w.group, n;
+    if (group == 0) {
+        few->unpack(&few->w, codes, column, nr, fb_round_up(rows, 8), to);
+        return;
+    }
+    for (size_t i = 0; i < rows; i += n) {
+        size_t at = (k + i) / group, left = group - (k + i) % group;
+        fbk_few_f32 w = few->w;
+        w.scale += at * w.columns;
+        w.zero = w.zero ? w.zero + at * w.columns : NULL;
+        n = left < rows - i ? left : rows - i;
+        few->unpack(&w, codes + i * nr / 8 * w.bits, column, nr, n, to + i * nr);
+    }
+}
+
 /* Rows [k, k + rows) of the columns [j, j + nr) of a group; coded: what k is among coded rows. */
 static panel_weights weights_of(const fbk_igemm_f32_args *a, size_t group, size_t j, size_t nr,
                                 size_t k, size_t coded, size_t rows)
@@ -346,12 +365,11 @@ static panel_weights weights_of(const fbk_igemm_f32_args *a, size_t group, size_
         w.packed_bytes = rows * nr * sizeof(float);
         return w;
     }
-    size_t coded_rows = fb_round_up(rows, 8);
     float *decoded = (float *)(void *)((char *)a->scratch + fb_round_up(s->scratch_bytes, 64));
     w.packed = few->codes + codes_before(s, group, j, nr, coded) / 8 * few->w.bits;
-    w.packed_bytes = coded_rows * nr / 8 * few->w.bits;
+    w.packed_bytes = fb_round_up(rows, 8) * nr / 8 * few->w.bits;
     w.b = decoded;
-    few->unpack(&few->w, w.packed, group * fbk_igemm_f32_columns(s) + j, nr, coded_rows, decoded);
+    decode_block(few, w.packed, group * fbk_igemm_f32_columns(s) + j, nr, k, rows, decoded);
     return w;
 }
 

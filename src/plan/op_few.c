@@ -10,7 +10,7 @@ bool fb_few_takes(const fb_slot *w)
     if (w->place != FB_PLACE_CONST || !w->tensor ||
         (e->kind != FB_ENC_AFFINE && e->kind != FB_ENC_LEVELS))
         return false;
-    return e->bits <= (e->kind == FB_ENC_LEVELS ? 4 : 8) && e->group == 0 &&
+    return e->bits <= (e->kind == FB_ENC_LEVELS ? 4 : 8) && e->group % 8 == 0 &&
            e->sparse == FB_DENSE && e->n_patches == 0 &&
            (e->axis == 0 || (e->n_scales == 1 && e->n_tables <= 1));
 }
@@ -22,12 +22,13 @@ static size_t channel_of(const fb_columns *columns, size_t column)
     return column / columns->padded * columns->n + (c < columns->n ? c : columns->n - 1);
 }
 
-static int32_t zero_of(const fb_encoding *e, size_t channel)
+/* Of scale `at`: a channel, or one of its groups. */
+static int32_t zero_of(const fb_encoding *e, size_t at)
 {
-    return e->zero ? e->zero[e->n_scales == 1 ? 0 : channel] : 0;
+    return e->zero ? e->zero[e->n_scales == 1 ? 0 : at] : 0;
 }
 
-/* Whether all channels have the zero point of the first. */
+/* Whether all have the zero point of the first. */
 static bool one_zero(const fb_encoding *e)
 {
     for (uint32_t i = 1; e->zero && i < e->n_scales; i++) {
@@ -60,11 +61,13 @@ static float *new_table(const fb_prepare *p, const fb_encoding *e, const fb_colu
     return table;
 }
 
-/* Scales, and zeros if there are any. */
-static fb_status new_lists(const fb_prepare *p, const fb_encoding *e, const fb_columns *columns,
+/* Scales, and zeros if there are any, group by group. */
+static fb_status new_lists(const fb_prepare *p, const fb_slot *w, const fb_columns *columns,
                            fbk_few_f32 *few)
 {
-    size_t n = columns->groups * columns->padded;
+    const fb_encoding *e = w->enc;
+    size_t taps = w->elems / (columns->groups * columns->n);
+    size_t groups = e->group ? (taps + e->group - 1) / e->group : 1, n = groups * few->columns;
     bool zeros = few->affine && !(one_zero(e) && zero_of(e, 0) == 0);
     float *scale = fb_plan_alloc_packed(p->plan, n, sizeof *scale), *zero = NULL;
     if (zeros)
@@ -72,10 +75,10 @@ static fb_status new_lists(const fb_prepare *p, const fb_encoding *e, const fb_c
     if (!scale || (zeros && !zero))
         return fb_plan_no_memory(p);
     for (size_t i = 0; i < n; i++) {
-        size_t channel = channel_of(columns, i);
-        scale[i] = e->scale[e->n_scales == 1 ? 0 : channel];
+        size_t at = channel_of(columns, i % few->columns) * groups + i / few->columns;
+        scale[i] = e->scale[e->n_scales == 1 ? 0 : at];
         if (zero)
-            zero[i] = (float)zero_of(e, channel);
+            zero[i] = (float)zero_of(e, at);
     }
     few->scale = scale;
     few->zero = zero;
@@ -87,8 +90,12 @@ fb_status fb_few_params(const fb_prepare *p, const fb_slot *w, const fb_columns 
 {
     const fb_encoding *e = w->enc;
     bool levels = e->kind == FB_ENC_LEVELS;
-    *few = (fbk_few_f32){.bits = e->bits, .is_signed = e->is_signed && !levels, .affine = !levels};
-    FB_TRY(new_lists(p, e, columns, few));
+    *few = (fbk_few_f32){.bits = e->bits,
+                         .is_signed = e->is_signed && !levels,
+                         .affine = !levels,
+                         .group = e->group,
+                         .columns = columns->groups * columns->padded};
+    FB_TRY(new_lists(p, w, columns, few));
     few->own = levels && (e->n_tables > 1 || !one_zero(e));
     if (levels || (e->bits <= 4 && one_zero(e))) {
         few->table = new_table(p, e, columns, few->own);

@@ -18,21 +18,25 @@ static float *floats_of(const guard_buf *b)
     return (float *)(void *)b->p;
 }
 
-/* Codes of `bits` bits for so many columns. */
-static weights weights_new(uint32_t bits, size_t columns, guard_side side)
+/* Codes of `bits` bits for so many columns of k rows, in groups if that pleases chance and k > 0.
+ */
+static weights weights_new(uint32_t bits, size_t columns, size_t k, guard_side side)
 {
-    weights w = {.f = {.bits = bits}};
+    weights w = {.f = {.bits = bits, .columns = columns}};
     w.f.affine = bits > 4 || test_below(2);
     w.f.is_signed = w.f.affine && test_below(2);
     w.f.own = !w.f.affine && test_below(2);
     bool table = !w.f.affine || (bits <= 4 && test_below(2)), zero = w.f.affine && test_below(2);
     size_t entries = 16, tables = w.f.own ? columns : 1;
     int32_t half = 1 << (bits - 1), lo = w.f.is_signed ? -half : 0;
-    w.scale = guard_new(columns * 4, 4, side);
-    w.zero = guard_new(columns * 4, 4, side);
+    if (k > 0 && w.f.affine && test_below(2))
+        w.f.group = 8 * (size_t)test_range(1, 12);
+    size_t lists = columns * (w.f.group ? (k + w.f.group - 1) / w.f.group : 1);
+    w.scale = guard_new(lists * 4, 4, side);
+    w.zero = guard_new(lists * 4, 4, side);
     w.table = guard_new(tables * entries * 4, 4, side);
     int32_t shared = test_range(lo, lo + 2 * half - 1);
-    for (size_t i = 0; i < columns; i++) {
+    for (size_t i = 0; i < lists; i++) {
         floats_of(&w.scale)[i] = test_float() + 1.5f;
         floats_of(&w.zero)[i] = (float)(table ? shared : test_range(lo, lo + 2 * half - 1));
     }
@@ -58,8 +62,15 @@ static void weights_free(weights *w)
     guard_free(&w->scale);
 }
 
-/* The value of code i in a stream, without scale. */
-static double value_at(const fbk_few_f32 *f, const uint8_t *codes, size_t i, size_t column)
+/* Where the lists have row k of a column. */
+static size_t list_at(const fbk_few_f32 *f, size_t column, size_t k)
+{
+    return (f->group ? k / f->group * f->columns : 0) + column;
+}
+
+/* The value of code i in a stream, which is row k of a column, without scale. */
+static double value_at(const fbk_few_f32 *f, const uint8_t *codes, size_t i, size_t column,
+                       size_t k)
 {
     uint32_t q = 0;
     for (uint32_t b = 0; b < f->bits; b++)
@@ -69,7 +80,7 @@ static double value_at(const fbk_few_f32 *f, const uint8_t *codes, size_t i, siz
     int32_t v = (int32_t)q;
     if (f->is_signed && q >> (f->bits - 1))
         v -= 1 << f->bits;
-    return v - (f->zero ? (double)f->zero[column] : 0);
+    return v - (f->zero ? (double)f->zero[list_at(f, column, k)] : 0);
 }
 
 static void dense_case(fbk_dense_few_f32_fn *fn, const char *name, uint32_t bits, guard_side side)
@@ -77,7 +88,7 @@ static void dense_case(fbk_dense_few_f32_fn *fn, const char *name, uint32_t bits
     size_t m = (size_t)test_range(1, 5), n = (size_t)test_range(1, 13), k = 1 + test_below(200);
     size_t ldy = n + test_below(3), row_bytes = (k + 7) / 8 * bits;
     size_t j0 = test_below((uint32_t)n), j1 = j0 + 1 + test_below((uint32_t)(n - j0));
-    weights w = weights_new(bits, n, side);
+    weights w = weights_new(bits, n, k, side);
     size_t slack = fbk_few_in_place(&w.f, k) ? 0 : FBK_FEW_SLACK;
     guard_buf codes = guard_new(n * row_bytes + slack, 1, side), x = guard_new(m * k * 4, 4, side);
     guard_buf bias = guard_new(n * 4, 4, side), y = guard_new(((m - 1) * ldy + n) * 4, 4, side);
@@ -100,18 +111,22 @@ static void dense_case(fbk_dense_few_f32_fn *fn, const char *name, uint32_t bits
         for (size_t j = j0; j < j1; j++) {
             double sum = 0, size = 0, b = a.bias ? (double)a.bias[j] : 0;
             for (size_t q = 0; q < k; q++) {
-                double v = (double)a.x[i * k + q] * value_at(&w.f, codes.p + j * row_bytes, q, j);
+                double v =
+                    (double)a.x[i * k + q] * value_at(&w.f, codes.p + j * row_bytes, q, j, q);
+                v *= (double)w.f.scale[list_at(&w.f, j, q)];
                 sum += v;
                 size += fabs(v);
             }
-            double scale = (double)w.f.scale[j];
-            double want = fmin(fmax(sum * scale + b, (double)a.lo), (double)a.hi);
+            double want = fmin(fmax(sum + b, (double)a.lo), (double)a.hi);
             double got = (double)a.y[i * ldy + j];
-            double bound = ((double)k + 2) * 0x1p-24 * (size * scale + fabs(b));
+            double groups = w.f.group ? ceil((double)k / (double)w.f.group) : 1;
+            double bound = ((double)k + groups + 1) * 0x1p-24 * (size + fabs(b));
             if (!(fabs(got - want) <= bound))
-                fail_msg("%s: bits %u affine %d signed %d own %d, m %zu k %zu, (%zu, %zu) is %g, "
+                fail_msg("%s: bits %u affine %d signed %d own %d group %zu, m %zu k %zu, (%zu, "
+                         "%zu) is %g, "
                          "want %g",
-                         name, bits, w.f.affine, w.f.is_signed, w.f.own, m, k, i, j, got, want);
+                         name, bits, w.f.affine, w.f.is_signed, w.f.own, w.f.group, m, k, i, j, got,
+                         want);
         }
     }
     uint8_t pattern[4] = {GUARD_PATTERN, GUARD_PATTERN, GUARD_PATTERN, GUARD_PATTERN};
@@ -138,7 +153,7 @@ static void test_unpack_f32(fbk_unpack_f32_fn *fn, const char *name)
         uint32_t bits = 1 + (uint32_t)i % 8;
         guard_side side = (guard_side)(i / 8 % GUARD_SIDES);
         size_t nr = 8 * (1 + test_below(3)), rows = 1 + test_below(40), column = test_below(9);
-        weights w = weights_new(bits, column + nr, side);
+        weights w = weights_new(bits, column + nr, 0, side);
         if (w.f.own)
             rows = (rows + 7) / 8 * 8;
         guard_buf codes = guard_new(rows * nr / 8 * bits + FBK_FEW_SLACK, 1, side);
@@ -149,7 +164,7 @@ static void test_unpack_f32(fbk_unpack_f32_fn *fn, const char *name)
         fn(&w.f, codes.p, column, nr, rows, floats_of(&got));
         for (size_t k = 0; k < rows * nr; k++) {
             size_t row = k / nr, j = k % nr, at = w.f.own ? (row / 8 * nr + j) * 8 + row % 8 : k;
-            double v = value_at(&w.f, codes.p, at, column + j);
+            double v = value_at(&w.f, codes.p, at, column + j, 0);
             float exact = w.f.scale[column + j] * (float)v;
             if (!(floats_of(&got)[k] == exact && floats_of(&want)[k] == exact))
                 fail_msg("%s: bits %u affine %d signed %d own %d: element %zu of %zu x %zu is %g, "
@@ -203,13 +218,14 @@ static void conv_case(const fbk_window *g, uint32_t bits, guard_side side)
     fbk_igemm_f32_shape s;
     fbk_igemm_f32_shape_make(g, &s);
     size_t oc = (size_t)g->oc, elems = oc * s.k, columns = fbk_igemm_f32_columns(&s);
-    weights w = weights_new(bits, (size_t)g->groups * columns, GUARD_START);
+    weights w = weights_new(bits, (size_t)g->groups * columns, s.k, GUARD_START);
     uint8_t *codes = malloc(elems);
     float *decoded = malloc(elems * sizeof *decoded);
     for (size_t i = 0; i < elems; i++) {
         size_t column = i / s.k / s.n * columns + i / s.k % s.n;
         codes[i] = (uint8_t)test_below(1u << bits);
-        decoded[i] = w.f.scale[column] * (float)value_at(&w.f, codes + i, 0, column);
+        float scale = w.f.scale[list_at(&w.f, column, i % s.k)];
+        decoded[i] = scale * (float)value_at(&w.f, codes + i, 0, column, i % s.k);
     }
     size_t nx = (size_t)g->h * (size_t)g->w * (size_t)g->c;
     size_t ny = (size_t)g->oh * (size_t)g->ow * oc;

@@ -13,6 +13,7 @@ typedef struct form {
     uint8_t bits;
     bool is_signed, per_channel;
     enum { NO_ZERO, SHARED_ZERO, CHANNEL_ZERO } zero;
+    uint32_t group;    /* affine: scales for so many k */
     uint16_t n_levels; /* 0: affine; else levels, */
     bool own;          /* a table for each channel */
     bool decoded;      /* the same values as plain floats */
@@ -45,12 +46,14 @@ static int32_t weight(fb_model *m, form *f, const char *name, int32_t rank, cons
     for (int32_t i = 0; i < rank; i++)
         n *= (size_t)dims[i];
     int32_t t, count = 1 << f->bits, lo = f->is_signed ? -count / 2 : 0;
-    float *scale = malloc(channels * sizeof *scale), *values = malloc(n * sizeof *values);
-    int32_t *zero = malloc(channels * sizeof *zero);
+    size_t taps = n / channels, groups = f->group ? (taps + f->group - 1) / f->group : 1;
+    size_t lists = channels * groups;
+    float *scale = malloc(lists * sizeof *scale), *values = malloc(n * sizeof *values);
+    int32_t *zero = malloc(lists * sizeof *zero);
     assert_true(fb_packed_bytes(n, f->bits, &bytes));
     uint8_t *codes = calloc(1, bytes);
     int32_t shared = f->zero == NO_ZERO ? 0 : lo + (int32_t)draw(f, (uint32_t)count);
-    for (size_t o = 0; o < channels; o++) {
+    for (size_t o = 0; o < lists; o++) {
         scale[o] =
             f->per_channel || o == 0 ? (1 + (float)draw(f, 1000) * 1e-3f) / (float)count : scale[0];
         zero[o] = f->zero == CHANNEL_ZERO ? lo + (int32_t)draw(f, (uint32_t)count) : shared;
@@ -59,7 +62,7 @@ static int32_t weight(fb_model *m, form *f, const char *name, int32_t rank, cons
     float *level = n_tables ? levels_new(f, n_tables) : NULL;
     for (size_t i = 0; i < n; i++) {
         int32_t q = lo + (int32_t)draw(f, f->n_levels ? f->n_levels : (uint32_t)count);
-        size_t o = i / (n / channels);
+        size_t o = i / taps * groups + (f->group ? i % taps / f->group : 0);
         fb_packed_put(codes, i, f->bits, q);
         if (level)
             values[i] =
@@ -71,7 +74,8 @@ static int32_t weight(fb_model *m, form *f, const char *name, int32_t rank, cons
                        .bits = f->bits,
                        .is_signed = f->is_signed,
                        .axis = f->per_channel ? 0 : -1,
-                       .n_scales = f->per_channel ? (uint32_t)channels : 1,
+                       .group = f->group,
+                       .n_scales = f->per_channel ? (uint32_t)lists : 1,
                        .scale = scale,
                        .zero = f->zero == NO_ZERO ? NULL : zero,
                        .n_levels = f->n_levels,
@@ -233,12 +237,14 @@ static void check(const form *f, uint32_t batch)
     }
     /* Lists by channel, tables, padding and a row of zeros come on top of the codes. */
     uint64_t weights = 40 * 27 + 66 * 180 + 21 * 66 + 19 * 9 * 9 * 21;
-    bool packed = (fb_cpu_usable() & FB_CPU_AVX2) && !(f->n_levels && f->bits > 4);
+    bool packed = (fb_cpu_usable() & FB_CPU_AVX2) && !(f->n_levels && f->bits > 4) && !f->group;
     if (f->own || (f->n_levels && f->zero == CHANNEL_ZERO)) /* a table for each channel */
         weights += 8 * 64 * (40 + 80 + 24 + 24) / f->bits;
     if (packed && got.packed > weights * f->bits / 8 * 5 / 4 + 12000)
         fail_msg("%u bits, batch %u: %llu bytes for %llu weights", f->bits, batch,
                  (unsigned long long)got.packed, (unsigned long long)weights);
+    if ((fb_cpu_usable() & FB_CPU_AVX2) && f->group && f->group % 8 == 0)
+        assert_true(got.packed < weights * 2 + 12000);
     result_free(&want);
     result_free(&got);
     result_free(&ref);
@@ -258,6 +264,21 @@ static void affine_forms(void **state)
             check(&f, 1);
             check(&f, 5);
         }
+    }
+}
+
+static void groups_forms(void **state)
+{
+    (void)state;
+    for (uint8_t bits = 2; bits <= 8; bits++) {
+        form f = {.bits = bits,
+                  .is_signed = bits % 2,
+                  .per_channel = true,
+                  .zero = bits % 3 ? NO_ZERO : CHANNEL_ZERO,
+                  .group = bits == 7 ? 20 : 8u * bits, /* 20: decoded */
+                  .rng = 5 + bits};
+        check(&f, 1);
+        check(&f, 5);
     }
 }
 
@@ -284,6 +305,7 @@ static void levels_forms(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(affine_forms),
+                                       cmocka_unit_test(groups_forms),
                                        cmocka_unit_test(levels_forms)};
     test_seed();
     return cmocka_run_group_tests(tests, NULL, NULL);
