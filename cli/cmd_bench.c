@@ -30,6 +30,8 @@ static void print_layers(const char *file, const fb_bench_result *r)
     printf("\n%s: weights %s, packed %s, activations and scratch %s\n", printable(file),
            show_bytes(r->weight_bytes), show_bytes(r->packed_bytes),
            show_bytes(r->workspace_bytes));
+    printf("activations of an image, each once: %s; held at the same time, for a batch of %u: %s\n",
+           show_bytes(r->activation_bytes), r->batch, show_bytes(r->tensor_bytes));
     table *t = table_new("lllrrr", "layer|op|kernel|median|%|GMAC/s");
     for (uint32_t i = 0; i < r->n_layers; i++) {
         const fb_bench_layer *l = &r->layers[i];
@@ -60,6 +62,8 @@ static json_t *json_result(const char *file, const fb_bench_result *r)
     json_put(m, "weight_bytes", json_integer((json_int_t)r->weight_bytes));
     json_put(m, "packed_bytes", json_integer((json_int_t)r->packed_bytes));
     json_put(m, "workspace_bytes", json_integer((json_int_t)r->workspace_bytes));
+    json_put(m, "tensor_bytes", json_integer((json_int_t)r->tensor_bytes));
+    json_put(m, "activation_bytes", json_integer((json_int_t)r->activation_bytes));
     for (uint32_t i = 0; i < r->n_layers; i++) {
         const fb_bench_layer *l = &r->layers[i];
         json_t *item = json_object();

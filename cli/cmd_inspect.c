@@ -65,6 +65,10 @@ static void print_totals(const fb_model *model, const model_totals *sum)
     printf("compressible: %u layers with %s of %s bytes of constants (%.1f%%)\n",
            sum->n_compressible, show_count(sum->weight_bytes), show_count(all),
            all ? 100.0 * (double)sum->weight_bytes / (double)all : 0.0);
+    uint64_t activations;
+    if (fb_model_activation_bytes(model, &activations) == FB_OK)
+        printf("activations of an image: %s bytes from layer to layer, each once\n",
+               show_count(activations));
     for (uint32_t i = 0; i < fb_model_n_layers(model); i++) {
         layer_view v;
         if (layer_look(model, i, &v) == EXIT_DONE && v.why_not)
@@ -135,6 +139,11 @@ static json_t *json_model(const fb_model *model, const model_totals *sum)
     json_put(m, "compressible_layers", json_integer(sum->n_compressible));
     json_put(m, "weight_bytes", json_integer((json_int_t)sum->weight_bytes));
     json_put(m, "other_bytes", json_integer((json_int_t)sum->other_bytes));
+    uint64_t activations;
+    json_put(m, "activation_bytes",
+             fb_model_activation_bytes(model, &activations) == FB_OK
+                 ? json_integer((json_int_t)activations)
+                 : json_null());
     json_put(m, "prep", p->name[0] ? json_text(prep) : json_null());
     json_put(m, "labels", labels);
     json_put(m, "notes", notes);

@@ -79,11 +79,14 @@ typedef struct fb_bench_result {
     uint64_t median_ns, min_ns;
     uint64_t p10_ns, p90_ns; /* spread: 80% of the timings lie between */
     /* Memory that one run holds: */
-    uint64_t weight_bytes;    /*   constants as the model holds them (mapped or allocated) */
-    uint64_t packed_bytes;    /*   weights as packed for the kernels */
-    uint64_t workspace_bytes; /*   activations, and scratch of every thread */
-    uint64_t peak_bytes;      /*   the sum of the three */
-    fb_bench_layer *layers;   /* one for each step of the plan; fb_bench_result_free */
+    uint64_t weight_bytes;     /*   constants as the model holds them (mapped or allocated) */
+    uint64_t packed_bytes;     /*   weights as packed for the kernels */
+    uint64_t workspace_bytes;  /*   activations, and scratch of every thread */
+    uint64_t peak_bytes;       /*   the sum of the three */
+    uint64_t tensor_bytes;     /* of workspace_bytes, the activations alone: of the whole batch, in
+                                  shared memory where their lives do not overlap */
+    uint64_t activation_bytes; /* fb_model_activation_bytes: of one image, each tensor once */
+    fb_bench_layer *layers;    /* one for each step of the plan; fb_bench_result_free */
     uint32_t n_layers;
 } fb_bench_result;
 

@@ -109,6 +109,12 @@ FB_API int32_t fb_model_input(const fb_model *model,
                               uint32_t i); /* tensor index, -1 out of range */
 FB_API int32_t fb_model_output(const fb_model *model, uint32_t i);
 
+/* Bytes of the activations of one image, counted as the literature counts them (METHODS E.4): every
+ * tensor that one layer hands to another, once, elements times bits / 8, whether or not two of them
+ * ever share memory. Reshapes and changes of encoding hand on what they were given and do not
+ * count; neither do the model's inputs and final outputs. */
+FB_API fb_status fb_model_activation_bytes(const fb_model *model, uint64_t *bytes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -64,27 +64,43 @@ FB_API fb_status fb_plan_step(const fb_plan *plan, uint32_t i, fb_step_info *inf
 FB_API fb_status fb_run_create(const fb_plan *plan, uint32_t n_threads, fb_run **out);
 FB_API void fb_run_destroy(fb_run **run);
 
-/* Buffers of the i-th input and output: row-major, dtype and shape as fb_run_tensor reports. Valid
- * for the life of the run; outputs are overwritten by the next fb_run_execute. NULL out of range.
- */
+/* Buffers of the i-th input and output: row-major, stored as fb_run_tensor reports. Valid for the
+ * life of the run; outputs are overwritten by the next fb_run_execute. NULL out of range. */
 FB_API void *fb_run_input(fb_run *run, uint32_t i, size_t *bytes);
 FB_API const void *fb_run_output(const fb_run *run, uint32_t i, size_t *bytes);
+
+/* Elements [from, from + n) of the i-th input, which holds f32 or codes, encoded as it is: a value
+ * becomes the code of the nearest one, ties to the even code (affine) or the lower level. FB_E_ARG
+ * outside the input or for other types. */
+FB_API fb_status fb_run_write(fb_run *run, uint32_t i, size_t from, size_t n, const float *x);
 
 /* One inference. Allocates nothing. */
 FB_API fb_status fb_run_execute(fb_run *run);
 
 /* One tensor after (or, from a tap, during) a run, by model tensor index. A tensor that a fusion
- * removed or whose memory was reused gives FB_E_ARG. */
+ * removed or whose memory was reused gives FB_E_ARG. fb_view_read decodes it. */
 typedef struct fb_view {
     const void *data;
+    size_t bytes;   /* at data */
     fb_dtype dtype; /* of the stored elements: u8 for an 8-bit affine activation */
     uint32_t rank;
     int64_t dims[FB_MAX_RANK]; /* concrete */
     size_t n_elems;
     float scale;  /* value = scale * (stored - zero) for quantised tensors, */
     int32_t zero; /*   else 1 and 0 */
+    /* Codes of other widths than dtype's are packed: packed_bits bits each, least significant
+     * first, every row_elems elements from a whole byte on (row_bytes apart); dtype is then the
+     * type of an unpacked code. Arrays have packed_bits 0. */
+    uint32_t packed_bits;
+    size_t row_elems, row_bytes;
+    /* Not NULL: value = scale * (level[stored] - zero). */
+    const float *level;
+    uint32_t n_levels;
 } fb_view;
 FB_API fb_status fb_run_tensor(const fb_run *run, int32_t tensor, fb_view *view);
+
+/* Elements [from, from + n) of a view as floats: what they stand for. They must lie within it. */
+FB_API void fb_view_read(const fb_view *view, size_t from, size_t n, float *out);
 
 /* Called after each step of fb_run_execute, on the calling thread; returning anything but FB_OK
  * ends the run with that status. NULL removes it. */

@@ -3,6 +3,7 @@
 
 #include "base/size.h"
 #include "base/status.h"
+#include "model/layout.h"
 
 #include <string.h>
 
@@ -181,7 +182,7 @@ static fb_status store(void *user, uint32_t k, const fb_view *view)
 {
     capture *c = user;
     uint32_t at = c->slot[k];
-    size_t bytes = view->n_elems * fb_dtype_bytes(view->dtype), all;
+    size_t bytes = view->bytes, all;
     if (c->count[k] == 0) {
         c->cut->bytes[at] = bytes;
         c->cut->data[at] = fb_size_mul(bytes, (size_t)c->runs, &all) ? fb_alloc(all) : NULL;
@@ -193,22 +194,18 @@ static fb_status store(void *user, uint32_t k, const fb_view *view)
     return FB_OK;
 }
 
-/* Bytes of all live tensors for one image; stored activations are bytes or floats. */
+/* Bytes of all live tensors, as a run stores them. */
 static bool fits(const fb_stage *s, const uint8_t *live)
 {
     size_t total = 0;
     for (size_t t = 0; t < s->model->n_tensors; t++) {
         const fb_tensor *x = &s->model->tensors[t];
-        int64_t n;
         size_t bytes;
         if (live[t] == 3)
             return false;
         if (!live[t])
             continue;
-        size_t each = x->enc.kind != FB_ENC_AFFINE ? fb_dtype_bytes(x->dtype)
-                      : x->enc.bits > 8            ? 2
-                                                   : 1;
-        if (!fb_tensor_elems(x, 1, &n) || !fb_size_mul((size_t)n, each, &bytes) ||
+        if (!fb_activation_bytes(x, 1, &bytes) ||
             !fb_size_mul(bytes, (size_t)s->samples->count, &bytes) ||
             !fb_size_add(total, bytes, &total))
             return false;

@@ -51,7 +51,7 @@ static void release(lane *lanes, uint32_t n)
     fb_free(lanes);
 }
 
-/* Random values in every float input; other inputs stay zero. */
+/* Random values in every float input, random codes in encoded ones; other inputs stay zero. */
 static fb_status fill_inputs(lane *l, uint64_t seed)
 {
     for (uint32_t i = 0; i < fb_model_n_inputs(l->model); i++) {
@@ -59,9 +59,10 @@ static fb_status fill_inputs(lane *l, uint64_t seed)
         FB_TRY(fb_run_tensor(l->run, fb_model_input(l->model, i), &view));
         if (view.dtype == FB_F32) {
             fb_random_fill(&seed, -1, 1, view.n_elems, fb_run_input(l->run, i, NULL));
-        } else if (view.dtype == FB_U8 || view.dtype == FB_S8) {
+        } else if (view.dtype == FB_U8 || view.dtype == FB_S8 || view.dtype == FB_U16 ||
+                   view.dtype == FB_S16) {
             uint8_t *codes = fb_run_input(l->run, i, NULL);
-            for (size_t k = 0; k < view.n_elems; k++)
+            for (size_t k = 0; k < view.bytes; k++)
                 codes[k] = (uint8_t)fb_random_next(&seed);
         }
     }
@@ -203,6 +204,8 @@ static fb_status report(lane *l, uint64_t rounds, const fb_measure_options *opti
     out->workspace_bytes =
         fb_plan_workspace_bytes(l->plan) + (uint64_t)out->threads * l->plan->scratch_bytes;
     out->peak_bytes = out->weight_bytes + out->packed_bytes + out->workspace_bytes;
+    out->tensor_bytes = fb_plan_workspace_bytes(l->plan);
+    FB_TRY(fb_model_activation_bytes(l->model, &out->activation_bytes));
     return report_layers(l, out);
 }
 

@@ -30,7 +30,6 @@ typedef struct side {
     fb_plan *plan;
     fb_run *run;
     fb_feed feed;
-    fb_view input;
 } side;
 
 typedef struct comparison {
@@ -64,8 +63,7 @@ static fb_status open_side(side *s, const fb_model *model, const fb_measure_opti
     FB_TRY(fb_model_sample_shape(model, &shape));
     FB_TRY(fb_plan_create(model, &plan, &s->plan));
     FB_TRY(fb_run_create(s->plan, options->n_threads, &s->run));
-    FB_TRY(fb_feed_init(&s->feed, model, s->run));
-    return fb_run_tensor(s->run, fb_model_input(model, 0), &s->input);
+    return fb_feed_init(&s->feed, model, s->run);
 }
 
 /* Layers of a by name, sorted for the search. */
@@ -263,8 +261,8 @@ static fb_status run_all(comparison *c, fb_data *data, const fb_measure_options 
         FB_TRY(fb_data_next(data, c->a.feed.per_run, c->x, NULL, &got));
         if (got == 0)
             break;
-        fb_feed_fill(&c->a.feed, c->a.run, &c->a.input, got, c->x);
-        fb_feed_fill(&c->b.feed, c->b.run, &c->b.input, got, c->x);
+        FB_TRY(fb_feed_fill(&c->a.feed, c->a.run, got, c->x));
+        FB_TRY(fb_feed_fill(&c->b.feed, c->b.run, got, c->x));
         FB_TRY(fb_run_execute(c->a.run));
         FB_TRY(fb_run_execute(c->b.run));
         FB_TRY(compare_tensors(c, got));

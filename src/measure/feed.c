@@ -2,10 +2,6 @@
 #include "measure/feed.h"
 
 #include "base/status.h"
-#include "numeric/half.h"
-
-#include <math.h>
-#include <string.h>
 
 void fb_measure_options_default(fb_measure_options *options)
 {
@@ -88,98 +84,33 @@ fb_status fb_feed_init(fb_feed *feed, const fb_model *model, const fb_run *run)
     return FB_OK;
 }
 
-static float clamp_code(float q, float lo, float hi)
+/* One channel after the other, in pieces. */
+static fb_status fill_planar(const fb_feed *feed, fb_run *run, size_t sample, const float *x)
 {
-    return q < lo ? lo : q > hi ? hi : q;
-}
-
-/* One element, encoded as the input is. */
-static void put(const fb_view *view, size_t at, float value)
-{
-    if (view->dtype == FB_F32) {
-        ((float *)(uintptr_t)view->data)[at] = value;
-        return;
-    }
-    float q = rintf(value / view->scale) + (float)view->zero;
-    if (isnan(q))
-        q = (float)view->zero;
-    switch (view->dtype) {
-    case FB_U8:
-        ((uint8_t *)(uintptr_t)view->data)[at] = (uint8_t)clamp_code(q, 0, 255);
-        break;
-    case FB_S8:
-        ((int8_t *)(uintptr_t)view->data)[at] = (int8_t)clamp_code(q, -128, 127);
-        break;
-    case FB_U16:
-        ((uint16_t *)(uintptr_t)view->data)[at] = (uint16_t)clamp_code(q, 0, 65535);
-        break;
-    default:
-        ((int16_t *)(uintptr_t)view->data)[at] = (int16_t)clamp_code(q, -32768, 32767);
-        break;
-    }
-}
-
-void fb_feed_fill(const fb_feed *feed, fb_run *run, const fb_view *input, uint32_t n,
-                  const float *x)
-{
-    size_t bytes, used = (size_t)n * feed->sample;
-    void *to = fb_run_input(run, 0, &bytes);
-    if (input->dtype == FB_F32 && !feed->planar) {
-        memcpy(to, x, used * sizeof *x);
-        memset((char *)to + used * sizeof *x, 0, bytes - used * sizeof *x);
-        return;
-    }
+    float piece[256];
     size_t c = feed->shape.channels, pixels = feed->sample / c;
-    for (size_t s = 0; s < n; s++) {
-        const float *from = x + s * feed->sample;
-        for (size_t i = 0; i < feed->sample; i++) {
-            size_t at = feed->planar ? i % c * pixels + i / c : i;
-            put(input, s * feed->sample + at, from[i]);
+    for (size_t k = 0; k < c; k++) {
+        for (size_t i = 0, n; i < pixels; i += n) {
+            n = pixels - i < 256 ? pixels - i : 256;
+            for (size_t j = 0; j < n; j++)
+                piece[j] = x[(i + j) * c + k];
+            FB_TRY(fb_run_write(run, 0, sample * feed->sample + k * pixels + i, n, piece));
         }
     }
-    for (size_t i = used; i < input->n_elems; i++)
-        put(input, i, 0);
+    return FB_OK;
 }
 
-static double element(const fb_view *view, size_t i)
+fb_status fb_feed_fill(const fb_feed *feed, fb_run *run, uint32_t n, const float *x)
 {
-    const void *p = view->data;
-    switch (view->dtype) {
-    case FB_F32:
-        return (double)((const float *)p)[i];
-    case FB_U8:
-    case FB_BOOL:
-        return ((const uint8_t *)p)[i];
-    case FB_S8:
-        return ((const int8_t *)p)[i];
-    case FB_U16:
-        return ((const uint16_t *)p)[i];
-    case FB_S16:
-        return ((const int16_t *)p)[i];
-    case FB_S32:
-        return ((const int32_t *)p)[i];
-    case FB_U32:
-        return ((const uint32_t *)p)[i];
-    case FB_S64:
-        return (double)((const int64_t *)p)[i];
-    case FB_U64:
-        return (double)((const uint64_t *)p)[i];
-    case FB_F64:
-        return ((const double *)p)[i];
-    case FB_F16:
-        return (double)fb_f16_to_f32(((const uint16_t *)p)[i]);
-    case FB_BF16:
-        return (double)fb_bf16_to_f32(((const uint16_t *)p)[i]);
+    static const float zeros[256];
+    size_t used = (size_t)n * feed->sample, all = (size_t)feed->per_run * feed->sample;
+    if (!feed->planar)
+        FB_TRY(fb_run_write(run, 0, 0, used, x));
+    for (size_t s = 0; feed->planar && s < n; s++)
+        FB_TRY(fill_planar(feed, run, s, x + s * feed->sample));
+    for (size_t i = used, m; i < all; i += m) {
+        m = all - i < 256 ? all - i : 256;
+        FB_TRY(fb_run_write(run, 0, i, m, zeros));
     }
-    return 0;
-}
-
-void fb_view_read(const fb_view *view, size_t from, size_t n, float *out)
-{
-    if (view->dtype == FB_F32) {
-        memcpy(out, (const float *)view->data + from, n * sizeof *out);
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        out[i] = (float)((element(view, from + i) - view->zero) * (double)view->scale);
+    return FB_OK;
 }

@@ -17,11 +17,7 @@ fb_status fb_feed_init(fb_feed *feed, const fb_model *model, const fb_run *run);
 
 /* Fills the run's input with n <= per_run samples, the rest with zeros; encodes where the input is
  * encoded. */
-void fb_feed_fill(const fb_feed *feed, fb_run *run, const fb_view *input, uint32_t n,
-                  const float *x);
-
-/* Elements [from, from + n) of a view as floats, decoded by its scale and zero. */
-void fb_view_read(const fb_view *view, size_t from, size_t n, float *out);
+fb_status fb_feed_fill(const fb_feed *feed, fb_run *run, uint32_t n, const float *x);
 
 /* Whether a row of scores already is probabilities; log of the sum of their exponentials. */
 bool fb_is_distribution(const float *scores, uint32_t n);

@@ -10,7 +10,6 @@ struct fb_predictor {
     fb_plan *plan;
     fb_run *run;
     fb_feed feed;
-    fb_view input;
     int32_t output;
     uint32_t classes;
 };
@@ -41,7 +40,6 @@ static fb_status prepare(fb_predictor *p, const fb_model *model, const fb_measur
     FB_TRY(fb_plan_create(model, &plan, &p->plan));
     FB_TRY(fb_run_create(p->plan, options->n_threads, &p->run));
     FB_TRY(fb_feed_init(&p->feed, model, p->run));
-    FB_TRY(fb_run_tensor(p->run, fb_model_input(model, 0), &p->input));
     p->output = fb_model_output(model, 0);
     return count_classes(p, model, options->batch);
 }
@@ -85,7 +83,7 @@ fb_status fb_predictor_run(fb_predictor *p, uint32_t n, const float *x, float *s
     for (uint32_t done = 0; done < n;) {
         uint32_t now = n - done < p->feed.per_run ? n - done : p->feed.per_run;
         fb_view out;
-        fb_feed_fill(&p->feed, p->run, &p->input, now, x + (size_t)done * p->feed.sample);
+        FB_TRY(fb_feed_fill(&p->feed, p->run, now, x + (size_t)done * p->feed.sample));
         FB_TRY(fb_run_execute(p->run));
         FB_TRY(fb_run_tensor(p->run, p->output, &out));
         fb_view_read(&out, 0, (size_t)now * p->classes, scores + (size_t)done * p->classes);

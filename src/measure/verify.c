@@ -75,7 +75,7 @@ static float pattern_value(pattern kind, size_t i, float lo, float hi, uint64_t 
 /* Integer inputs get the same patterns over the codes of their type. */
 static void fill_codes(const fb_view *view, void *to, pattern kind, uint64_t *seed)
 {
-    size_t bytes = view->n_elems * fb_dtype_bytes(view->dtype);
+    size_t bytes = view->bytes;
     uint8_t *out = to;
     for (size_t i = 0; i < bytes; i++) {
         float v = pattern_value(kind == OUTSIZE ? RANDOM_B : kind, i, 0, 256, seed);
@@ -138,25 +138,22 @@ static fb_status settle(verifier *v, const fb_run *ref, int32_t tensor, const fb
         fb_run_tensor(v->one, tensor, &got) != FB_OK ||
         fb_run_tensor(v->many, tensor, &many) != FB_OK)
         return FB_OK; /* not materialised in one of the plans */
-    FB_ENSURE(want.n_elems == got.n_elems && want.dtype == got.dtype);
+    FB_ENSURE(want.bytes == got.bytes && want.dtype == got.dtype);
     FB_TRY(next_row(v, tensor, step, &row));
     fb_verify_compare(row, &want, &got, &many, from_float);
     if (step->run)
-        memcpy((void *)(uintptr_t)want.data, got.data, want.n_elems * fb_dtype_bytes(want.dtype));
+        memcpy((void *)(uintptr_t)want.data, got.data, want.bytes);
     return FB_OK;
 }
 
-/* A layer without an integer form runs as decode, float step, encode; its codes come out of a step
- * that the plan inserted, from a temporary. */
 static fb_status after_step(void *user, const fb_run *ref, uint32_t i)
 {
     verifier *v = user;
     const fb_step *step = &v->ref_plan->steps[i];
     int32_t n_tensors = (int32_t)fb_model_n_tensors(v->model);
-    bool from_float = !step->node && step->n_in > 0 && step->in[0] >= n_tensors;
     for (uint32_t k = 0; k < step->n_out; k++) {
         if (step->out[k] >= 0 && step->out[k] < n_tensors)
-            FB_TRY(settle(v, ref, step->out[k], step, from_float));
+            FB_TRY(settle(v, ref, step->out[k], step, step->from_float));
     }
     return FB_OK;
 }

@@ -16,12 +16,13 @@ static bool holds_integers(const fb_view *v)
     return v->dtype != FB_F32 && v->dtype != FB_F64 && v->dtype != FB_F16 && v->dtype != FB_BF16;
 }
 
-/* Stored numbers without scale and zero, so that integers differ by whole steps. */
+/* Stored numbers without scale, zero and levels, so that integers differ by whole steps. */
 static fb_view stored(const fb_view *v)
 {
     fb_view raw = *v;
     raw.scale = 1;
     raw.zero = 0;
+    raw.level = NULL;
     return raw;
 }
 
@@ -82,7 +83,7 @@ void fb_verify_compare(fb_verify_layer *row, const fb_view *want, const fb_view 
 {
     bool integers = holds_integers(want);
     fb_view w = stored(want), g = stored(got), m = stored(many);
-    size_t bytes = want->n_elems * fb_dtype_bytes(want->dtype);
+    size_t bytes = want->bytes;
     row->exact = integers && !from_float;
     row->elems += want->n_elems;
     if (integers) {

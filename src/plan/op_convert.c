@@ -1,6 +1,7 @@
 /* Change of encoding: f32 to codes, codes to f32, codes to other codes. One scale: a kernel pass or
- * a table. A scale per index of an axis: the same passes, run by run of equal scale. */
-#include "plan/op_q.h"
+ * a table. A scale per index of an axis: the same passes, run by run of equal scale. What is packed
+ * or has levels goes to op_repack.c. */
+#include "plan/codec.h"
 
 #include <string.h>
 
@@ -71,30 +72,12 @@ static size_t run_of(const fb_encoding *e, const fb_shape *shape, size_t n)
     return fb_dims_product(shape, e->axis + 1, shape->rank);
 }
 
-static bool equal_encodings(const fb_encoding *a, const fb_encoding *b)
-{
-    if (a->kind != b->kind)
-        return false;
-    if (a->kind == FB_ENC_PLAIN)
-        return true;
-    if (a->bits != b->bits || a->is_signed != b->is_signed || a->n_scales != b->n_scales ||
-        a->axis != b->axis || a->group != b->group)
-        return false;
-    for (uint32_t i = 0; i < a->n_scales; i++) {
-        if (a->scale[i] != b->scale[i] || (a->zero ? a->zero[i] : 0) != (b->zero ? b->zero[i] : 0))
-            return false;
-    }
-    return true;
-}
-
 static bool is_storage(const fb_slot *s)
 {
     fb_dtype t = s->shape.dtype;
     return s->enc->kind == FB_ENC_AFFINE ? t == FB_U8 || t == FB_S8 || t == FB_U16 || t == FB_S16
                                          : t == FB_F32;
 }
-
-static const fb_encoding plain = {.kind = FB_ENC_PLAIN, .axis = -1};
 
 /* A constant input becomes plain f32 in the plan's memory. */
 static fb_status open_constant(fb_prepare *p, convert_params *k)
@@ -108,7 +91,7 @@ static fb_status open_constant(fb_prepare *p, convert_params *k)
     if (!data)
         return fb_plan_no_memory(p);
     k->data = data;
-    k->from = &plain;
+    k->from = &fb_plan_plain;
     k->from_type = FB_F32;
     return FB_OK;
 }
@@ -128,8 +111,9 @@ fb_status fb_prepare_convert(fb_prepare *p)
 {
     bool constant = p->in[0]->place == FB_PLACE_CONST, done;
     if (!constant) {
-        if (equal_encodings(p->in[0]->enc, p->out[0]->enc) &&
-            p->in[0]->shape.dtype == p->out[0]->shape.dtype) {
+        if (fb_encoding_equal(p->in[0]->enc, p->out[0]->enc) &&
+            p->in[0]->shape.dtype == p->out[0]->shape.dtype &&
+            p->in[0]->lay.packed == p->out[0]->lay.packed) {
             fb_prepare_alias(p);
             return FB_OK;
         }
@@ -137,6 +121,8 @@ fb_status fb_prepare_convert(fb_prepare *p)
         if (done)
             return FB_OK;
     }
+    if (fb_slot_is_coded(p->in[0]) || fb_slot_is_coded(p->out[0]))
+        return fb_prepare_repack(p);
     if ((!constant && !is_storage(p->in[0])) || !is_storage(p->out[0]))
         return fb_fail(FB_E_UNSUPPORTED, "elements of type %s cannot be converted to %s",
                        fb_dtype_name(p->in[0]->shape.dtype), fb_dtype_name(p->out[0]->shape.dtype));

@@ -13,11 +13,11 @@ typedef struct fb_codes {
     bool is_signed;
 } fb_codes;
 
-/* True when the slot (NULL is false) is affine with one scale and, if constant, lies in memory as
- * whole bytes or pairs of them. */
+/* True when the slot (NULL is false) is affine with one scale and lies in memory as whole bytes or
+ * pairs of them. */
 static inline bool fb_codes_of(const fb_slot *slot, fb_codes *q)
 {
-    if (!slot || slot->enc->kind != FB_ENC_AFFINE || slot->enc->n_scales != 1)
+    if (!slot || slot->enc->kind != FB_ENC_AFFINE || slot->enc->n_scales != 1 || slot->lay.packed)
         return false;
     const fb_encoding *e = slot->enc;
     if (slot->place == FB_PLACE_CONST && e->bits != 8 && e->bits != 16)

@@ -9,11 +9,16 @@
  *      decline by leaving step->kernel NULL;
  *   3. it declined or has no row -> convert steps decode the inputs into f32 temporaries, the f32
  *      step runs, a convert step encodes the output. (The fused form is a matter of speed only.)
+ * Activations that are packed, or levels, are not arrays that a step could read. Convert steps
+ * unpack them whole, for 2. into codes in bytes (integer levels: the codes of their grid) and for
+ * 3. into f32, and pack the output (node.c); or, where that would take memory, the step itself does
+ * so, a band of rows at a time (band.c).
  */
 #ifndef FB_PLAN_PLAN_H
 #define FB_PLAN_PLAN_H
 
 #include "fewbit/run.h"
+#include "model/layout.h"
 #include "model/model.h"
 #include "model/shape.h"
 
@@ -27,8 +32,10 @@ typedef enum fb_place {
 
 typedef struct fb_slot {
     fb_place place;
-    fb_shape shape; /* concrete; dtype is that of the *stored* elements (u8 for affine8u) */
-    size_t elems, bytes;
+    fb_shape shape; /* concrete; dtype is that of the *stored* elements (u8 for affine8u), or of
+                       packed ones once unpacked */
+    fb_layout lay;
+    size_t elems, bytes;           /* those of lay */
     const fb_encoding *enc;        /* of the tensor; kind PLAIN for temporaries */
     const fb_tensor *tensor;       /* NULL for temporaries */
     int32_t alias_of;              /* slot whose memory this one is (reshape, reinterpret), or -1 */
@@ -62,14 +69,27 @@ typedef struct fb_step {
     size_t scratch_bytes; /* per worker */
     const void *params;   /* the operator's own frozen struct, in the plan's arena */
     uint64_t macs;
-    bool counts; /* its tiles add to tile->over what did not fit */
+    bool counts;     /* its tiles add to tile->over what did not fit */
+    bool from_float; /* writes codes that were rounded from f32 results of an operator: another
+                        order of its sums may give the next code */
 } fb_step;
+
+/* How layers on packed activations are computed; tests hold one against the other. */
+typedef enum fb_form {
+    FB_FORM_AUTO,  /* on whole tensors where there is room, else in bands */
+    FB_FORM_WHOLE, /* unpack, the layer, pack: what bands are held against */
+    FB_FORM_BAND   /* in bands wherever the operator has that form */
+} fb_form;
 
 struct fb_plan {
     const fb_model *model;
     fb_arena *arena; /* params, packed weights, names */
     uint32_t batch, cpu;
     bool keep_all;
+    fb_form form;
+    uint32_t band_rows; /* output rows of a band; 0 = chosen for each layer */
+    size_t *live;       /* [nodes] bytes of activations alive at each; for plan/room.c */
+    size_t most_live;
     fb_slot *slots;
     size_t n_slots, cap_slots;
     fb_step *steps;
@@ -114,6 +134,17 @@ static inline uint32_t fb_tiles(size_t n, size_t grain)
     return tiles ? (uint32_t)tiles : 1;
 }
 
+/* fb_plan_create with a form and a height of bands of the caller's choice. */
+fb_status fb_plan_create_form(const fb_model *model, const fb_plan_options *options, fb_form form,
+                              uint32_t band_rows, fb_plan **out);
+
+extern const fb_encoding fb_plan_plain; /* of temporaries that are not encoded */
+
+/* A slot of `shape` stored as `enc` says, not placed yet. `name` is for the sentence. */
+fb_status fb_plan_add_slot(fb_plan *plan, const fb_slot *slot, const char *name, int32_t *index);
+fb_status fb_plan_add_node(fb_plan *plan, const fb_node *n); /* node.c: the steps of a node */
+/* A slot with an encoded constant as plain f32, in the plan's memory. */
+fb_status fb_plan_decode_const(fb_plan *plan, int32_t from, int32_t *index);
 fb_status fb_plan_memory(fb_plan *plan); /* memory.c: offsets by liveness */
 
 #endif

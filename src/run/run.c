@@ -4,6 +4,7 @@
 #include "base/size.h"
 #include "base/threads.h"
 #include "plan/plan.h"
+#include "plan/view.h"
 
 #include <string.h>
 #include <time.h>
@@ -123,6 +124,24 @@ const void *fb_run_output(const fb_run *run, uint32_t i, size_t *bytes)
     return slot_data(run, slot);
 }
 
+fb_status fb_run_write(fb_run *run, uint32_t i, size_t from, size_t n, const float *x)
+{
+    fb_view v;
+    void *data = fb_run_input(run, i, NULL);
+    if (!data)
+        return fb_fail(FB_E_ARG, "input %u does not exist", i);
+    FB_TRY(fb_run_tensor(run, fb_model_input(run->plan->model, i), &v));
+    if (from > v.n_elems || n > v.n_elems - from)
+        return fb_fail(FB_E_ARG, "input %u has %zu elements, not %zu and %zu more", i, v.n_elems,
+                       from, n);
+    if (v.dtype != FB_F32 && v.dtype != FB_U8 && v.dtype != FB_S8 && v.dtype != FB_U16 &&
+        v.dtype != FB_S16)
+        return fb_fail(FB_E_ARG, "input %u holds %s, which floats cannot fill", i,
+                       fb_dtype_name(v.dtype));
+    fb_view_write(&v, data, from, n, x);
+    return FB_OK;
+}
+
 typedef struct job {
     fb_run *run;
     const fb_step *step;
@@ -189,14 +208,24 @@ fb_status fb_run_tensor(const fb_run *run, int32_t tensor, fb_view *view)
         return fb_fail(FB_E_ARG, "tensor '%s' is not in memory at this point of the run",
                        s->tensor->name);
     *view = (fb_view){.data = slot_data(run, tensor),
+                      .bytes = s->bytes,
                       .dtype = s->shape.dtype,
                       .rank = (uint32_t)s->shape.rank,
                       .n_elems = s->elems,
                       .scale = 1};
     memcpy(view->dims, s->shape.dims, sizeof view->dims);
-    if (s->enc->kind == FB_ENC_AFFINE && s->place != FB_PLACE_CONST) {
-        view->scale = s->enc->scale[0];
-        view->zero = s->enc->zero ? s->enc->zero[0] : 0;
+    if (s->enc->kind == FB_ENC_PLAIN || s->place == FB_PLACE_CONST)
+        return FB_OK;
+    view->scale = s->enc->scale[0];
+    view->zero = s->enc->zero ? s->enc->zero[0] : 0;
+    if (s->lay.packed) {
+        view->packed_bits = s->lay.bits;
+        view->row_elems = s->lay.row_elems;
+        view->row_bytes = s->lay.row_bytes;
+    }
+    if (s->enc->kind == FB_ENC_LEVELS) {
+        view->level = s->enc->level;
+        view->n_levels = s->enc->n_levels;
     }
     return FB_OK;
 }

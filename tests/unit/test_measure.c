@@ -200,6 +200,8 @@ static void time_and_memory(void **state)
         assert_true(r[i].min_ns > 0 && r[i].min_ns <= r[i].p10_ns);
         assert_true(r[i].p10_ns <= r[i].median_ns && r[i].median_ns <= r[i].p90_ns);
         assert_true(r[i].weight_bytes > 0 && r[i].workspace_bytes > 0);
+        assert_true(r[i].tensor_bytes > 0 && r[i].tensor_bytes <= r[i].workspace_bytes);
+        assert_true(r[i].activation_bytes > 0);
         assert_true(r[i].peak_bytes ==
                     r[i].weight_bytes + r[i].packed_bytes + r[i].workspace_bytes);
         assert_true(r[i].n_layers > 5);
@@ -295,7 +297,12 @@ static void fast_equals_reference(void **state)
 
 static fb_view view_of(const void *at, fb_dtype dtype, size_t n)
 {
-    return (fb_view){.data = at, .dtype = dtype, .rank = 1, .n_elems = n, .scale = 1};
+    return (fb_view){.data = at,
+                     .bytes = n * fb_dtype_bytes(dtype),
+                     .dtype = dtype,
+                     .rank = 1,
+                     .n_elems = n,
+                     .scale = 1};
 }
 
 static void differences_are_found(void **state)
