@@ -224,7 +224,7 @@ static fb_model *awkward(const fb_attr_conv *c)
     int64_t n = m->tensors[u].dims[1] * m->tensors[u].dims[2] * 14;
     attr = (fb_attr){.shape = {.rank = 2, .dims = {-1, n}}};
     net_ok(sample_node(m, FB_OP_RESHAPE, "flatten", 1, &u, &attr, FB_F32, &t));
-    attr = (fb_attr){.dense = {{1, 0, INFINITY}}};
+    attr = (fb_attr){.dense = {.act = {1, 0, INFINITY}}};
     w = net_weight(m, "fc1.weight", 40, 0, n, 1);
     b = net_bias(m, "fc1.bias", 40);
     net_ok(sample_node(m, FB_OP_DENSE, "fc1", 3, (int32_t[]){t, w, b}, &attr, FB_F32, &u));
