@@ -4,7 +4,16 @@
 #include "compress/method.h"
 #include "compress/weights.h"
 
-enum { OPT_PER, OPT_GROUP, OPT_WEIGHTS, OPT_SCALE, OPT_ZERO, OPT_INCLUDE, OPT_EXCLUDE };
+enum {
+    OPT_PER,
+    OPT_GROUP,
+    OPT_WEIGHTS,
+    OPT_SCALE,
+    OPT_ZERO,
+    OPT_OUTLIERS,
+    OPT_INCLUDE,
+    OPT_EXCLUDE
+};
 
 static fb_status encode(fb_model *m, int32_t weight, const fb_weight_rule *rule)
 {
@@ -25,6 +34,7 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
                            .range = (fb_weight_range)o[OPT_WEIGHTS].choice,
                            .pow2 = o[OPT_SCALE].choice == 1,
                            .zero = o[OPT_ZERO].choice == 1,
+                           .outliers = o[OPT_OUTLIERS].number,
                            .restore = fb_weights_restore(m)};
     if (o[OPT_GROUP].number > 0 && o[OPT_PER].choice == 1)
         return fb_fail(FB_E_ARG,
@@ -62,7 +72,7 @@ const fb_method_def fb_method_weights = {
     .most_bits = 16,
     .summary = "weights alone in 8 bits (w1 to w16: in so many), activations in floats",
     .needs_data = false,
-    .n_options = 7,
+    .n_options = 8,
     .options =
         {
             {.key = "per",
@@ -91,6 +101,12 @@ const fb_method_def fb_method_weights = {
              .choices = "no|yes",
              .preset = "no",
              .meaning = "unsigned codes with a zero point (always with 1 bit)"},
+            {.key = "outliers",
+             .kind = FB_OPTION_NUMBER,
+             .least = 0,
+             .most = 0.5,
+             .preset = "0",
+             .meaning = "the share of weights, the largest, that stays aside as 16-bit floats"},
             {.key = "include",
              .kind = FB_OPTION_TEXT,
              .meaning = "only layers with these names; * and ? stand for any, | separates"},

@@ -25,6 +25,12 @@ static const float *block_start(const fb_weight_codes *c, size_t b)
     return c->w + b / c->per_inner * c->inner + b % c->per_inner * c->block;
 }
 
+size_t fb_weight_block(const fb_weight_codes *c, size_t block, size_t *n)
+{
+    *n = block_length(c, block);
+    return (size_t)(block_start(c, block) - c->w);
+}
+
 /* Blocks without weights take the largest scale of the others. An integer kernel counts the bias in
  * units of it: then it is rounded no more coarsely than elsewhere. (Nothing of the calibration data
  * enters, so that dry runs know all scales.) */
@@ -139,7 +145,9 @@ fb_status fb_weight_codes_init(fb_weight_codes *c, const fb_tensor *t, const fb_
             goto fail;
         }
     }
+    FB_GO(fb_outliers_take(c));
     choose_scales(c);
+    fb_outliers_return(c);
     return FB_OK;
 fail:
     fb_weight_codes_free(c);
@@ -151,6 +159,8 @@ void fb_weight_codes_free(fb_weight_codes *c)
     fb_free(c->w);
     fb_free(c->scale);
     fb_free(c->zero);
+    fb_free(c->patch_at);
+    fb_free(c->patch);
     *c = (fb_weight_codes){0};
 }
 
@@ -167,7 +177,10 @@ fb_status fb_weight_codes_store(const fb_weight_codes *c, fb_model *m, int32_t t
                      .group = grouped ? (uint32_t)c->block : 0,
                      .n_scales = (uint32_t)c->n_blocks,
                      .scale = c->scale,
-                     .zero = c->zero};
+                     .zero = c->zero,
+                     .n_patches = c->n_patches,
+                     .patch_at = c->patch_at,
+                     .patch = c->patch};
     size_t bytes;
     if (!fb_packed_bytes(c->n, rule->bits, &bytes))
         return fb_fail(FB_E_LIMIT, "weight '%.200s' is too large", m->tensors[tensor].name);

@@ -23,6 +23,7 @@ typedef struct fb_weight_rule {
     bool pow2;    /* scales are powers of two */
     bool zero;    /* unsigned codes with a zero point; always so for 1 bit */
     bool restore; /* weights that were integers once take their old scales (fb_weights_restore) */
+    double outliers; /* the share of weights, 0..0.5, that is stored aside as 16-bit floats */
 } fb_weight_rule;
 
 /* Whether old scales, four bytes each in a file instead of less than one, would be a small part
@@ -65,7 +66,18 @@ typedef struct fb_weight_codes {
     size_t per_inner, n_blocks;
     float *scale;  /* [n_blocks] */
     int32_t *zero; /* [n_blocks], or NULL */
+    uint32_t n_patches;
+    uint64_t *patch_at; /* [n_patches] weights, ascending, that patch[] stands for */
+    float *patch;
 } fb_weight_codes;
+
+/* First weight of a block, and how many it has. */
+size_t fb_weight_block(const fb_weight_codes *c, size_t block, size_t *n);
+
+/* The largest weights, in units of their block's root mean square, are 0 until they return; then
+ * those stay outliers whom a 16-bit float is closer to than their code (outliers.c). */
+fb_status fb_outliers_take(fb_weight_codes *c);
+void fb_outliers_return(fb_weight_codes *c);
 
 /* Decodes the constant and chooses scales. After a failure *c is empty. */
 fb_status fb_weight_codes_init(fb_weight_codes *c, const fb_tensor *t, const fb_weight_rule *rule);
