@@ -56,17 +56,19 @@ typedef struct search {
     uint32_t done;
 } search;
 
-/* Layer l pruned below edge number k - 1: good when within l's budget. */
+/* Layer l pruned below edge number k - 1: good when within l's budget, one image at least: with 128
+ * images a point is little more than one, and most layers would have none. */
 static fb_status try_edge(search *s, const fb_prune_layer *layer, uint32_t l, uint32_t k,
                           bool *good)
 {
     fb_verdict v;
-    double part = (double)(l + 1) / s->p->n_layers;
+    double part = (double)(l + 1) / s->p->n_layers, image = 1 / (double)s->judge.samples.count;
+    double drop = fmax(s->p->drop * part, s->p->drop > 0 ? image : 0);
     (void)fb_prune_below(s->from, layer->n, s->edge[k - 1], layer->w);
     FB_TRY(fb_job_report(s->p->job, "prune", s->done, s->p->n_layers));
     FB_TRY(fb_judge_run(&s->judge, s->p->job->model, &v));
     *good =
-        v.correct >= s->reference.correct - s->p->drop * part - 1e-9 && v.loss <= s->p->loss * part;
+        v.correct >= s->reference.correct - drop - 1e-9 && v.loss <= s->p->loss * part;
     return FB_OK;
 }
 
