@@ -67,8 +67,7 @@ static fb_status try_edge(search *s, const fb_prune_layer *layer, uint32_t l, ui
     (void)fb_prune_below(s->from, layer->n, s->edge[k - 1], layer->w);
     FB_TRY(fb_job_report(s->p->job, "prune", s->done, s->p->n_layers));
     FB_TRY(fb_judge_run(&s->judge, s->p->job->model, &v));
-    *good =
-        v.correct >= s->reference.correct - drop - 1e-9 && v.loss <= s->p->loss * part;
+    *good = v.correct >= s->reference.correct - drop - 1e-9 && v.loss <= s->p->loss * part;
     return FB_OK;
 }
 
