@@ -93,24 +93,44 @@ static double f64_binary(fbk_binary op, double a, double b)
     }
 }
 
+/* The types and operators of a call, which its elements share. */
+typedef struct binary_call {
+    fbk_binary op;
+    fb_dtype ta, tb, ty;
+    bool ints;
+    double lo, hi;
+} binary_call;
+
+/* Not inlined: compilers would unroll the loop into a version for each pair of types, at a minute's
+ * cost and for no one's gain. */
+static void __attribute__((noinline)) binary_one(const binary_call *c, const void *a, size_t ia,
+                                                 const void *b, size_t ib, void *y, size_t iy)
+{
+    if (c->ints) {
+        fbk_put_i64(c->ty, y, iy,
+                    int_binary(c->op, fbk_get_i64(c->ta, a, ia), fbk_get_i64(c->tb, b, ib),
+                               fbk_is_unsigned(c->ta), fbk_is_unsigned(c->tb)));
+        return;
+    }
+    double v = f64_binary(c->op, fbk_get_f64(c->ta, a, ia), fbk_get_f64(c->tb, b, ib));
+    if (fbk_is_float(c->ty))
+        v = v < c->lo ? c->lo : v > c->hi ? c->hi : v;
+    fbk_put_f64(c->ty, y, iy, v);
+}
+
 void fbk_binary_any_ref(fbk_binary op, size_t n, fb_dtype ta, const void *a, ptrdiff_t sa,
                         fb_dtype tb, const void *b, ptrdiff_t sb, fb_dtype ty, void *y, float lo,
                         float hi)
 {
-    bool ints = !fbk_is_float(ta) && !fbk_is_float(tb) && !fbk_is_float(ty);
-    for (size_t i = 0; i < n; i++) {
-        size_t ia = (size_t)((ptrdiff_t)i * sa), ib = (size_t)((ptrdiff_t)i * sb);
-        if (ints) {
-            fbk_put_i64(ty, y, i,
-                        int_binary(op, fbk_get_i64(ta, a, ia), fbk_get_i64(tb, b, ib),
-                                   fbk_is_unsigned(ta), fbk_is_unsigned(tb)));
-            continue;
-        }
-        double v = f64_binary(op, fbk_get_f64(ta, a, ia), fbk_get_f64(tb, b, ib));
-        if (fbk_is_float(ty))
-            v = v < (double)lo ? (double)lo : v > (double)hi ? (double)hi : v;
-        fbk_put_f64(ty, y, i, v);
-    }
+    const binary_call call = {.op = op,
+                              .ta = ta,
+                              .tb = tb,
+                              .ty = ty,
+                              .ints = !fbk_is_float(ta) && !fbk_is_float(tb) && !fbk_is_float(ty),
+                              .lo = (double)lo,
+                              .hi = (double)hi};
+    for (size_t i = 0; i < n; i++)
+        binary_one(&call, a, (size_t)((ptrdiff_t)i * sa), b, (size_t)((ptrdiff_t)i * sb), y, i);
 }
 
 /* log(1 + e^x) without overflow for large x or cancellation for small. */
