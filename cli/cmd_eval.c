@@ -3,6 +3,7 @@
 #include "out.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static void print(const arguments *args, const fb_eval_result *r, const uint64_t *bytes)
@@ -20,10 +21,55 @@ static void print(const arguments *args, const fb_eval_result *r, const uint64_t
     table_print(t);
 }
 
+/* A line for a model in fixed point whose numbers did not all fit. */
+static void print_overflows(const char *file, const fb_overflow_report *o)
+{
+    if (o->n_layers == 0)
+        return;
+    printf("%s: %s of %s sums left their accumulator, %s outputs saturated, in %u layers, most in ",
+           printable(base_name(file)), show_count(o->total.sums), show_count(o->total.of),
+           show_count(o->total.outputs), o->n_layers);
+    for (uint32_t i = 0; i < o->n_worst; i++) {
+        const fb_saturations *s = &o->worst[i].over;
+        double percent = 100.0 / (double)s->of;
+        printf("%s%s (%.2g%%, %.2g%%)", i ? ", " : "", printable(o->worst[i].name),
+               (double)s->sums * percent, (double)s->outputs * percent);
+    }
+    putchar('\n');
+}
+
+static json_t *json_overflows(const fb_overflow_report *o)
+{
+    json_t *report = json_object(), *worst = json_array();
+    if (o->total.of == 0) {
+        json_decref(report);
+        json_decref(worst);
+        return json_null();
+    }
+    for (uint32_t i = 0; i < o->n_worst; i++) {
+        const fb_saturations *s = &o->worst[i].over;
+        json_t *layer = json_object();
+        json_put(layer, "name", json_text(o->worst[i].name));
+        json_put(layer, "sums", json_integer((json_int_t)s->sums));
+        json_put(layer, "outputs", json_integer((json_int_t)s->outputs));
+        json_put(layer, "of", json_integer((json_int_t)s->of));
+        json_push(worst, layer);
+    }
+    json_put(report, "sums", json_integer((json_int_t)o->total.sums));
+    json_put(report, "outputs", json_integer((json_int_t)o->total.outputs));
+    json_put(report, "of", json_integer((json_int_t)o->total.of));
+    json_put(report, "layers", json_integer(o->n_layers));
+    json_put(report, "worst", worst);
+    return report;
+}
+
 static int report(const arguments *args, const fb_eval_result *r, const uint64_t *bytes)
 {
-    if (want_tables(args))
+    if (want_tables(args)) {
         print(args, r, bytes);
+        for (int i = 0; i < args->n_files; i++)
+            print_overflows(args->files[i], &r[i].over);
+    }
     if (!args->json)
         return EXIT_DONE;
     json_t *report = json_report("eval"), *models = json_array();
@@ -36,6 +82,7 @@ static int report(const arguments *args, const fb_eval_result *r, const uint64_t
         json_put(m, "top5", json_number(r[i].top5));
         json_put(m, "loss", json_number(r[i].loss));
         json_put(m, "agreement", json_number(r[i].agreement));
+        json_put(m, "overflows", json_overflows(&r[i].over));
         json_push(models, m);
     }
     json_put(report, "models", models);

@@ -50,7 +50,7 @@ static int print_layers(const fb_model *model)
         table_cell(t, "%s %s", v.shape, v.activation);
         table_cell(t, "%s", v.layer.macs ? show_count(v.layer.macs) : "");
         table_cell(t, "%s", v.layer.params ? show_count(v.layer.params) : "");
-        table_cell(t, "%s", v.encoding);
+        table_cell(t, "%s%s%s", v.encoding, v.layer.arithmetic[0] ? ", " : "", v.layer.arithmetic);
         table_cell(t, "%s", v.weight_bytes ? show_count(v.weight_bytes) : "");
     }
     table_print(t);
@@ -94,6 +94,8 @@ static json_t *json_layers(const fb_model *model)
         json_put(item, "macs", json_integer((json_int_t)v.layer.macs));
         json_put(item, "params", json_integer((json_int_t)v.layer.params));
         json_put(item, "weights", v.encoding[0] ? json_text(v.encoding) : json_null());
+        json_put(item, "arithmetic",
+                 v.layer.arithmetic[0] ? json_text(v.layer.arithmetic) : json_null());
         json_put(item, "weight_bytes", json_integer((json_int_t)v.weight_bytes));
         json_put(item, "compressible", json_boolean(v.compressible));
         json_put(item, "reason", json_text(v.why_not));

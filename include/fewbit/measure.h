@@ -40,6 +40,20 @@ FB_API uint32_t fb_predictor_classes(const fb_predictor *predictor); /* scores o
 FB_API fb_status fb_predictor_run(fb_predictor *predictor, uint32_t n, const float *x,
                                   float *scores);
 
+/* What did not fit in layers in fixed point (fb_run_saturations). */
+enum { FB_OVERFLOW_WORST = 4 };
+typedef struct fb_overflow_report {
+    fb_saturations total; /* of all layers in fixed point; of == 0 when there is none */
+    uint32_t n_layers;    /* layers where something did not fit */
+    uint32_t n_worst;     /* the FB_OVERFLOW_WORST of them with the largest share, worst first: */
+    struct {
+        const char *name; /* borrowed from the model */
+        fb_saturations over;
+    } worst[FB_OVERFLOW_WORST];
+} fb_overflow_report;
+/* Of all runs of the predictor so far. */
+FB_API void fb_predictor_overflows(const fb_predictor *predictor, fb_overflow_report *report);
+
 /* One guess. `probability` is the score itself when the row already is a distribution (not
  * negative, sum 1 within 1e-3), else its softmax. */
 typedef struct fb_guess {
@@ -60,6 +74,7 @@ FB_API uint32_t fb_top(const float *scores, uint32_t n, uint32_t k, fb_guess *gu
 typedef struct fb_eval_result {
     uint64_t images;
     double top1, top5, loss, agreement;
+    fb_overflow_report over; /* all images */
 } fb_eval_result;
 FB_API fb_status fb_eval(const fb_model *const *models, uint32_t n, fb_data *data,
                          const fb_measure_options *options, fb_eval_result *results);

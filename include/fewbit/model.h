@@ -97,6 +97,8 @@ typedef struct fb_layer_info {
     int32_t weight;          /* tensor index of the weight matrix of a conv or dense layer, or -1 */
     uint64_t macs;           /* multiply-adds for one image */
     uint64_t params;         /* elements of all constant inputs */
+    const char *arithmetic;  /* of a layer in fixed point: "acc28 saturate half-up"; "" for others.
+                                Valid until the next call on this thread */
 } fb_layer_info;
 
 FB_API uint32_t fb_model_n_tensors(const fb_model *model);

@@ -1,6 +1,7 @@
 /* Accumulators within 32 bits, by construction or by proof. */
 #include "compress/accumulator.h"
 
+#include "model/fixed.h"
 #include "numeric/requant.h"
 
 #include <stdlib.h>
@@ -63,7 +64,7 @@ fb_status fb_accumulator_check(const fb_model *m, const fb_node *n)
 {
     int32_t weight = fb_node_weight(m, n);
     const fb_tensor *x = &m->tensors[n->in[0]], *w = weight >= 0 ? &m->tensors[weight] : NULL;
-    if (!w || !fb_encoding_is_bytes(&x->enc) || !fb_tensor_is_int8(w))
+    if (!w || !fb_encoding_is_bytes(&x->enc) || !fb_tensor_is_int8(w) || fb_node_is_fixed(n))
         return FB_OK;
     size_t oc = (size_t)w->dims[0];
     int64_t n_elems;

@@ -18,7 +18,7 @@ typedef struct fb_input_codes {
 fb_status fb_accumulator_fit(fb_weight_codes *c, uint32_t oc, const float *bias, fb_input_codes x);
 
 /* FB_E_LIMIT, with layer and channel, where the proof does not hold for a layer whose input and
- * weight are encoded; FB_OK for all others. */
+ * weight are encoded; FB_OK for all others, and in fixed point, where overflow has a law. */
 fb_status fb_accumulator_check(const fb_model *m, const fb_node *n);
 
 #endif

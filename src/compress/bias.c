@@ -1,8 +1,9 @@
 #include "compress/bias.h"
 
+#include "model/fixed.h"
 #include "numeric/requant.h"
 
-fb_status fb_bias_encode(fb_model *m, int32_t tensor, unsigned bits)
+fb_status fb_bias_encode(fb_model *m, int32_t tensor, unsigned bits, bool pow2)
 {
     const fb_tensor *t = &m->tensors[tensor];
     const int32_t most = fb_code_max(bits, true);
@@ -21,11 +22,14 @@ fb_status fb_bias_encode(fb_model *m, int32_t tensor, unsigned bits)
         reach = fabsf(b[i]) > reach ? fabsf(b[i]) : reach;
     float scale = reach / (float)most;
     scale = scale > 0x1p-100f ? scale : 0x1p-100f;
+    if (pow2)
+        scale = ldexpf(1, fb_integer_bits((double)scale));
     for (int64_t i = 0; i < n; i++)
         fb_packed_put(q, (size_t)i, bits, fb_quantize(b[i], scale, 0, -most, most));
     fb_encoding e = {.kind = FB_ENC_AFFINE,
                      .bits = (uint8_t)bits,
                      .is_signed = true,
+                     .pow2 = pow2,
                      .axis = -1,
                      .n_scales = 1,
                      .scale = &scale};
@@ -60,8 +64,10 @@ fb_status fb_bias_encode_all(fb_model *m, const bool *integer, unsigned bits)
         int32_t b = integer[i] && n->n_in > 2 ? n->in[2] : -1;
         const fb_tensor *t = b >= 0 ? &m->tensors[b] : NULL;
         if (t && t->is_const && t->dtype == FB_F32 && t->enc.kind == FB_ENC_PLAIN &&
-            !is_read_elsewhere(m, integer, b))
-            FB_TRY(fb_bias_encode(m, b, bits));
+            !is_read_elsewhere(m, integer, b)) {
+            bool fixed = fb_node_is_fixed(n);
+            FB_TRY(fb_bias_encode(m, b, fixed ? FB_BIAS_FIXED_BITS : bits, fixed));
+        }
     }
     return FB_OK;
 }

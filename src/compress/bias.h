@@ -8,13 +8,13 @@
 
 #include "model/model.h"
 
-enum { FB_BIAS_BITS = 14 };
+enum { FB_BIAS_BITS = 14, FB_BIAS_FIXED_BITS = 16 };
 
-/* Encodes a constant; bits 8..16. */
-fb_status fb_bias_encode(fb_model *m, int32_t tensor, unsigned bits);
+/* Encodes a constant; bits 8..16. pow2: the scale is a power of two, as fixed point wants it. */
+fb_status fb_bias_encode(fb_model *m, int32_t tensor, unsigned bits, bool pow2);
 
 /* Encodes the biases of all nodes marked in integer[n_nodes] that are plain floats and that no
- * other operator reads. */
+ * other operator reads; in 16 bits and a power of two where the node is in fixed point. */
 fb_status fb_bias_encode_all(fb_model *m, const bool *integer, unsigned bits);
 
 #endif

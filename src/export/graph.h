@@ -91,4 +91,7 @@ bool fbx_is_matrix(const fbx_graph *g, const fb_node *n);
 void fbx_layer(fbx_graph *g, const fb_node *n);
 void fbx_layer_move(fbx_graph *g, const fb_node *n); /* data movement and reductions */
 
+/* Stops at a layer in fixed point whose arithmetic ONNX cannot say. */
+void fbx_check_fixed(fbx_graph *g, const fb_node *n);
+
 #endif

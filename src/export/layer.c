@@ -305,6 +305,7 @@ static void arg_max(fbx_graph *g, const fb_node *n)
 
 void fbx_layer(fbx_graph *g, const fb_node *n)
 {
+    fbx_check_fixed(g, n);
     switch (n->op) {
     case FB_OP_CONV:
     case FB_OP_CONV_TRANSPOSE:

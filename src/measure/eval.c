@@ -141,6 +141,7 @@ static fb_eval_result result_of(const evaluation *e, const tally *t)
     r.top1 = e->labelled ? (double)t->top1 * percent : (double)NAN;
     r.top5 = e->labelled ? (double)t->top5 * percent : (double)NAN;
     r.loss = e->labelled ? t->loss / (double)e->images : (double)NAN;
+    fb_predictor_overflows(t->predictor, &r.over);
     return r;
 }
 

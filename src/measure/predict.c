@@ -92,6 +92,45 @@ fb_status fb_predictor_run(fb_predictor *p, uint32_t n, const float *x, float *s
     return FB_OK;
 }
 
+static double share_of(const fb_saturations *s)
+{
+    return s->of ? (double)(s->sums + s->outputs) / (double)s->of : 0;
+}
+
+/* Keeps the list sorted; equal shares stay in execution order. */
+static void add_worst(fb_overflow_report *r, const char *name, const fb_saturations *over)
+{
+    uint32_t at = r->n_worst;
+    while (at > 0 && share_of(over) > share_of(&r->worst[at - 1].over))
+        at--;
+    if (at == FB_OVERFLOW_WORST)
+        return;
+    if (r->n_worst < FB_OVERFLOW_WORST)
+        r->n_worst++;
+    for (uint32_t k = r->n_worst - 1; k > at; k--)
+        r->worst[k] = r->worst[k - 1];
+    r->worst[at].name = name;
+    r->worst[at].over = *over;
+}
+
+void fb_predictor_overflows(const fb_predictor *p, fb_overflow_report *report)
+{
+    *report = (fb_overflow_report){0};
+    for (uint32_t i = 0; i < fb_plan_n_steps(p->plan); i++) {
+        fb_saturations s;
+        fb_step_info info;
+        if (fb_run_saturations(p->run, i, &s) != FB_OK || fb_plan_step(p->plan, i, &info) != FB_OK)
+            continue;
+        report->total.sums += s.sums;
+        report->total.outputs += s.outputs;
+        report->total.of += s.of;
+        if (s.sums + s.outputs == 0)
+            continue;
+        report->n_layers++;
+        add_worst(report, info.name, &s);
+    }
+}
+
 bool fb_is_distribution(const float *scores, uint32_t n)
 {
     double sum = 0;

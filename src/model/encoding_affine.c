@@ -2,6 +2,7 @@
 #include "base/size.h"
 #include "model/encoding_defs.h"
 #include "model/model.h"
+#include "numeric/fixed.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -194,6 +195,13 @@ static void affine_describe(const fb_tensor *t, char *text, size_t cap)
 {
     const fb_encoding *e = &t->enc;
     char per[32] = "", patches[32];
+    int32_t f;
+    if (e->pow2 && e->axis < 0 && (!e->zero || e->zero[0] == 0) && e->n_patches == 0 &&
+        e->sparse == FB_DENSE && fb_fraction_bits(e->scale[0], &f)) {
+        int32_t m = e->bits - f - (e->is_signed ? 1 : 0); /* fixed point, in its own words */
+        (void)snprintf(text, cap, "%sQ%d.%d", e->is_signed ? "" : "U", (int)m, (int)f);
+        return;
+    }
     if (e->axis >= 0 && e->group)
         (void)snprintf(per, sizeof per, " per-group-%u", e->group);
     else if (e->axis >= 0)

@@ -1,4 +1,5 @@
 /* The public view of a model: reading only. */
+#include "model/fixed.h"
 #include "model/model.h"
 #include "model/shape.h"
 
@@ -195,6 +196,29 @@ static uint64_t node_macs(const fb_model *m, const fb_node *n)
     return (uint64_t)pixels * (uint64_t)w;
 }
 
+/* Item i of "a|b|c". */
+static const char *choice_at(const char *choices, int32_t i, int *n)
+{
+    for (; i > 0; i--)
+        choices = strchr(choices, '|') + 1;
+    *n = (int)strcspn(choices, "|");
+    return choices;
+}
+
+static const char *arithmetic_text(const fb_node *n)
+{
+    static _Thread_local char text[64];
+    const fb_fixed *f = fb_node_fixed(n);
+    if (!f || f->acc_bits == 0)
+        return "";
+    int n_mode, n_round;
+    const char *mode = choice_at(FB_OVERFLOW_NAMES, f->overflow, &n_mode);
+    const char *round = choice_at(FB_ROUNDING_NAMES, f->rounding, &n_round);
+    (void)snprintf(text, sizeof text, "acc%d %.*s %.*s", (int)f->acc_bits, n_mode, mode, n_round,
+                   round);
+    return text;
+}
+
 fb_status fb_model_layer(const fb_model *model, uint32_t i, fb_layer_info *info)
 {
     if (i >= model->n_nodes)
@@ -212,7 +236,8 @@ fb_status fb_model_layer(const fb_model *model, uint32_t i, fb_layer_info *info)
                             .in = n->in,
                             .out = n->out,
                             .weight = fb_node_weight(model, n),
-                            .macs = node_macs(model, n)};
+                            .macs = node_macs(model, n),
+                            .arithmetic = arithmetic_text(n)};
     for (uint32_t k = 0; k < n->n_in; k++) {
         int64_t elems;
         if (n->in[k] >= 0 && model->tensors[n->in[k]].is_const &&

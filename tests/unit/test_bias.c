@@ -15,7 +15,7 @@ enum { N_NAMES = sizeof names / sizeof names[0] };
 static void encode_all(fb_model *m, unsigned bits)
 {
     for (int i = 0; i < N_NAMES; i++)
-        net_ok(fb_bias_encode(m, net_tensor(m, names[i]), bits));
+        net_ok(fb_bias_encode(m, net_tensor(m, names[i]), bits, false));
     net_ok(fb_model_validate(m));
 }
 
@@ -74,7 +74,7 @@ static void codes_and_their_rounding(void **state)
         net_ok(fb_tensor_decode(&m->tensors[t], before));
         for (int i = 0; i < 16; i++)
             most = fabsf(before[i]) > most ? fabsf(before[i]) : most;
-        net_ok(fb_bias_encode(m, t, widths[k]));
+        net_ok(fb_bias_encode(m, t, widths[k], false));
         assert_int_equal(m->tensors[t].data_bytes, 2 * widths[k]);
         net_ok(fb_tensor_decode(&m->tensors[t], after));
         float step = most / (float)((1 << (widths[k] - 1)) - 1);
@@ -91,7 +91,7 @@ static void zeros_stay_zeros(void **state)
     int32_t t = net_tensor(m, "fc.bias");
     float b[5];
     memset((void *)(uintptr_t)m->tensors[t].data, 0, m->tensors[t].data_bytes);
-    net_ok(fb_bias_encode(m, t, FB_BIAS_BITS));
+    net_ok(fb_bias_encode(m, t, FB_BIAS_BITS, false));
     net_ok(fb_model_validate(m));
     net_ok(fb_tensor_decode(&m->tensors[t], b));
     for (int i = 0; i < 5; i++)
