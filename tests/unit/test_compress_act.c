@@ -233,6 +233,62 @@ static void same_bytes_for_any_threads_same_size_when_dry(void **state)
     fb_model_close(&m);
 }
 
+/* --- lapq ------------------------------------------------------------------------------------ */
+
+/* Mean divergence of two networks' answers, softmax of the outputs taken. */
+static double divergence(const fb_model *a, const fb_model *b)
+{
+    uint32_t n;
+    double total = 0;
+    float *x = net_outputs(a, data, &n), *y = net_outputs(b, data, &n);
+    for (uint32_t i = 0; i < NET_IMAGES; i++) {
+        double sx = 0, sy = 0;
+        for (uint32_t c = i * n; c < (i + 1) * n; c++) {
+            sx += exp((double)x[c]);
+            sy += exp((double)y[c]);
+        }
+        for (uint32_t c = i * n; c < (i + 1) * n; c++) {
+            double p = (double)x[c] - log(sx), q = (double)y[c] - log(sy);
+            total += exp(p) * (p - q) / NET_IMAGES;
+        }
+    }
+    free(x);
+    free(y);
+    return total;
+}
+
+/* The images that judge are all that there are: the loss can only fall, and does. */
+static void lapq_lowers_the_loss(void **state)
+{
+    (void)state;
+    const char *methods[] = {"act3:range=minmax,last=0", "int3:abits=3,bias=keep",
+                             "w3 + act3:even,last=0"};
+    fb_model *m = net_build(false), *q, *r, *s;
+    for (int i = 0; i < 3; i++) {
+        char text[96];
+        (void)snprintf(text, sizeof text, "%s + lapq:trials=60", methods[i]);
+        net_ok(net_compress(m, methods[i], data, 1, false, &q));
+        net_ok(net_compress(m, text, data, 1, false, &r));
+        net_ok(net_compress(m, text, data, 3, false, &s));
+        assert_true(divergence(m, r) < 0.9 * divergence(m, q));
+        assert_true(net_difference(r, s, data) == 0);
+        const fb_encoding *a = net_encoding(r, "conv0_out"), *b = net_encoding(r, "pool_out");
+        assert_true(a->scale[0] == b->scale[0]); /* still shared */
+        fb_model_close(&q);
+        fb_model_close(&r);
+        fb_model_close(&s);
+    }
+    net_ok(net_compress(m, "int3 + lapq:trials=1", data, 1, false, &q));
+    net_ok(net_compress(m, "int3", data, 1, false, &r));
+    assert_true(net_difference(q, r, data) == 0);
+    fb_model_close(&q);
+    fb_model_close(&r);
+    assert_int_equal(net_compress(m, "lapq", data, 1, false, &q), FB_E_ARG);
+    assert_non_null(strstr(fb_error(), "nothing has a step size yet"));
+    assert_int_equal(net_compress(m, "int8 + lapq", NULL, 1, true, &q), FB_E_UNSUPPORTED);
+    fb_model_close(&m);
+}
+
 /* --- the arithmetic of paper E's Table VII --------------------------------------------------- */
 
 static int32_t vgg_conv(fb_model *m, int32_t x, int64_t oc, int at)
@@ -320,6 +376,7 @@ int main(void)
         cmocka_unit_test(more_bits_are_better),
         cmocka_unit_test(bits_are_found),
         cmocka_unit_test(same_bytes_for_any_threads_same_size_when_dry),
+        cmocka_unit_test(lapq_lowers_the_loss),
         cmocka_unit_test(table_vii_is_bit_arithmetic),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
