@@ -3,6 +3,7 @@
 
 #include "base/status.h"
 #include "compress/accumulator.h"
+#include "compress/bias.h"
 #include "compress/stage.h"
 #include "numeric/half.h"
 
@@ -105,47 +106,6 @@ fail:
 
 /* --- the correction -------------------------------------------------------------------------- */
 
-/* The node's bias as a constant that nothing else reads; zeros where it has none. */
-static fb_status own_bias(fb_model *m, uint32_t node, uint32_t channels, int32_t *bias)
-{
-    fb_node *n = &m->nodes[node];
-    int32_t old = n->n_in > 2 ? n->in[2] : -1;
-    int64_t dim = channels;
-    if (old >= 0 && !m->tensors[old].is_const)
-        return fb_fail(FB_E_UNSUPPORTED, "layer '%.200s' has a bias that is not constant", n->name);
-    float *values = fb_calloc(channels, sizeof *values);
-    if (!values)
-        return no_memory();
-    fb_status status = FB_OK;
-    if (old >= 0)
-        FB_GO(fb_tensor_decode(&m->tensors[old], values));
-    FB_GO(fb_model_add_const(m, "", FB_F32, 1, &dim, values, bias));
-    if (old >= 0) { /* the name goes with it, if no one else wants it */
-        uint32_t uses = 0;
-        for (size_t i = 0; i < m->n_nodes; i++) {
-            for (uint32_t k = 0; k < m->nodes[i].n_in; k++)
-                uses += m->nodes[i].in[k] == old;
-        }
-        if (uses == 1) {
-            m->tensors[*bias].name = m->tensors[old].name;
-            m->tensors[old].name = "";
-        }
-    }
-    int32_t *in = fb_arena_array(m->arena, 3, sizeof *in);
-    if (!in) {
-        status = no_memory();
-        goto fail;
-    }
-    in[0] = n->in[0];
-    in[1] = n->in[1];
-    in[2] = *bias;
-    n->in = in;
-    n->n_in = 3;
-fail:
-    fb_free(values);
-    return status;
-}
-
 /* Multiplies the weights of each output channel: scales where they are encoded by channel, values
  * where they are plain. */
 static fb_status scale_channels(fb_model *m, const fb_node *n, const double *gain)
@@ -238,7 +198,7 @@ static fb_status correct_layer(corrector *c, uint32_t k)
     fb_model *m = c->job->model;
     uint32_t node = c->nodes[k], channels = channels_of(m, m->nodes[node].out[0]);
     int32_t bias;
-    FB_TRY(own_bias(m, node, channels, &bias));
+    FB_TRY(fb_bias_own(m, node, channels, &bias));
     double *gain = fb_calloc(channels, sizeof *gain);
     if (!gain)
         return no_memory();

@@ -98,8 +98,9 @@ typedef enum piece_end {
     PIECE_BARE   /* writes floats, without its activation */
 } piece_end;
 
-/* The nodes from the cut to `last`, with the cut's tensors as inputs, in their order. */
-static fb_status make_piece(const fb_stage *s, uint32_t last, const int32_t *outputs,
+/* The nodes from the cut up to `stop`, which is not among them, with the cut's tensors as inputs,
+ * in their order. */
+static fb_status make_piece(const fb_stage *s, uint32_t stop, const int32_t *outputs,
                             uint32_t n_outputs, piece_end end, fb_model **out)
 {
     fb_model *m;
@@ -107,12 +108,12 @@ static fb_status make_piece(const fb_stage *s, uint32_t last, const int32_t *out
     FB_TRY(fb_model_clone(s->model, false, &m));
     fb_status status;
     if (end != PIECE_AS_IS) {
-        fb_node *n = &m->nodes[last];
+        fb_node *n = &m->nodes[stop - 1];
         if (end == PIECE_BARE)
             fb_node_act(n)->clamp = 0;
         m->tensors[n->out[0]].enc = (fb_encoding){.kind = FB_ENC_PLAIN, .axis = -1};
     }
-    m->n_nodes = last + 1;
+    m->n_nodes = stop;
     if (s->has_cut) {
         m->n_nodes -= s->cut.node;
         memmove(m->nodes, m->nodes + s->cut.node, m->n_nodes * sizeof *m->nodes);
@@ -131,10 +132,20 @@ fail:
 fb_status fb_stage_measure(fb_stage *s, uint32_t node, bool with_act, fb_moments *seen)
 {
     fb_model *piece;
-    FB_TRY(make_piece(s, node, &s->model->nodes[node].out[0], 1,
+    FB_TRY(make_piece(s, node + 1, &s->model->nodes[node].out[0], 1,
                       with_act ? PIECE_FLOAT : PIECE_BARE, &piece));
     fb_source source = source_of(s);
     fb_status status = fb_watch_moments(piece, &source, &piece->outputs[0], 1, &s->options, seen);
+    fb_model_close(&piece);
+    return status;
+}
+
+fb_status fb_stage_watch(fb_stage *s, uint32_t node, int32_t tensor, fb_watch_fn fn, void *user)
+{
+    fb_model *piece;
+    FB_TRY(make_piece(s, node, &tensor, 1, PIECE_AS_IS, &piece));
+    fb_source source = source_of(s);
+    fb_status status = fb_watch(piece, &source, &piece->outputs[0], 1, &s->options, fn, user);
     fb_model_close(&piece);
     return status;
 }
@@ -234,7 +245,7 @@ static fb_status run_fresh(fb_stage *s, uint32_t node, const uint8_t *live, fb_c
         }
     }
     if (n > 0) {
-        FB_GO(make_piece(s, node, fresh, n, PIECE_AS_IS, &piece));
+        FB_GO(make_piece(s, node + 1, fresh, n, PIECE_AS_IS, &piece));
         fb_source source = source_of(s);
         FB_GO(fb_watch(piece, &source, piece->outputs, n, &s->options, store, &c));
         s->runs = c.count[0];
@@ -266,6 +277,8 @@ fb_status fb_stage_advance(fb_stage *s, uint32_t node)
     const fb_model *m = s->model;
     fb_cut next = {0};
     uint32_t n = 0;
+    if (s->has_cut && node < s->cut.node)
+        return FB_OK;
     uint8_t *live = fb_calloc(m->n_tensors, 1);
     if (!live)
         return no_memory();

@@ -29,8 +29,13 @@ typedef struct fb_stage {
  * activation that was fused into the node. `seen` is initialised with its channels. */
 fb_status fb_stage_measure(fb_stage *stage, uint32_t node, bool with_act, fb_moments *seen);
 
-/* Moves the cut behind `node`, unless what is alive there would take more than 256 MiB: then it
- * stays, and the next piece is longer. */
+/* Tells `fn` of a tensor that node `node` could read (it need not be of the node's inputs), once a
+ * run. Its elements are as they lie in the run: codes stay codes. */
+fb_status fb_stage_watch(fb_stage *stage, uint32_t node, int32_t tensor, fb_watch_fn fn,
+                         void *user);
+
+/* Moves the cut behind `node`, where it does not lie there already, unless what is alive there
+ * would take more than 256 MiB: then it stays, and the next piece is longer. */
 fb_status fb_stage_advance(fb_stage *stage, uint32_t node);
 
 void fb_stage_free(fb_stage *stage);
