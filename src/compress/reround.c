@@ -1,4 +1,4 @@
-#include "compress/rounding.h"
+#include "compress/reround.h"
 
 #include "base/status.h"
 #include "numeric/requant.h"
@@ -27,11 +27,11 @@ static fb_status check(const fb_tensor *t)
     return FB_OK;
 }
 
-fb_status fb_rounding_open(const fb_tensor *t, fb_rounding *r)
+fb_status fb_reround_open(const fb_tensor *t, bool keep_zeros, fb_reround *r)
 {
     const fb_encoding *e = &t->enc;
     int64_t n;
-    *r = (fb_rounding){.tensor = *t};
+    *r = (fb_reround){.tensor = *t};
     FB_TRY(check(t));
     FB_ENSURE(fb_tensor_elems(t, 0, &n) && n > 0);
     fb_status status = FB_OK;
@@ -43,31 +43,35 @@ fb_status fb_rounding_open(const fb_tensor *t, fb_rounding *r)
     r->lo = !affine || !e->is_signed ? 0 : zero ? -r->hi - 1 : -r->hi; /* symmetric without zeros */
     r->scale = fb_calloc(e->n_scales, sizeof *r->scale);
     r->code = fb_calloc(r->n, sizeof *r->code);
-    r->fixed = e->n_patches ? fb_calloc(r->n, sizeof *r->fixed) : NULL;
-    if (!r->scale || !r->code || (e->n_patches && !r->fixed)) {
+    r->fixed = e->n_patches || keep_zeros ? fb_calloc(r->n, sizeof *r->fixed) : NULL;
+    if (!r->scale || !r->code || ((e->n_patches || keep_zeros) && !r->fixed)) {
         status = fb_fail(FB_E_MEMORY, "no memory for weight '%.200s'", t->name);
         goto fail;
     }
     memcpy(r->scale, e->scale, e->n_scales * sizeof *r->scale);
     for (size_t i = 0; i < r->n; i++)
         r->code[i] = fb_packed_get(t->data, i, e->bits, affine && e->is_signed);
+    for (size_t i = 0; keep_zeros && i < r->n; i++) {
+        fb_steps steps = fb_reround_steps(r, i);
+        r->fixed[i] = fb_steps_value(&steps, r->code[i]) == 0;
+    }
     for (uint32_t k = 0; k < e->n_patches; k++)
         r->fixed[e->patch_at[k]] = true;
     return FB_OK;
 fail:
-    fb_rounding_close(r);
+    fb_reround_close(r);
     return status;
 }
 
-void fb_rounding_close(fb_rounding *r)
+void fb_reround_close(fb_reround *r)
 {
     fb_free(r->scale);
     fb_free(r->code);
     fb_free(r->fixed);
-    *r = (fb_rounding){0};
+    *r = (fb_reround){0};
 }
 
-fb_status fb_rounding_store(const fb_rounding *r, fb_model *m, int32_t tensor)
+fb_status fb_reround_store(const fb_reround *r, fb_model *m, int32_t tensor)
 {
     fb_encoding e = m->tensors[tensor].enc;
     size_t bytes;
@@ -83,14 +87,14 @@ fb_status fb_rounding_store(const fb_rounding *r, fb_model *m, int32_t tensor)
     return status;
 }
 
-void fb_rounding_scales(const fb_rounding *r, size_t row, size_t *first, size_t *count)
+void fb_reround_scales(const fb_reround *r, size_t row, size_t *first, size_t *count)
 {
     const fb_encoding *e = &r->tensor.enc;
     *count = e->axis == 0 ? e->n_scales / r->ct : 0;
     *first = row * *count;
 }
 
-fb_steps fb_rounding_steps(const fb_rounding *r, size_t i)
+fb_steps fb_reround_steps(const fb_reround *r, size_t i)
 {
     const fb_encoding *e = &r->tensor.enc;
     size_t row = i / r->inner, at = 0;
@@ -121,11 +125,22 @@ int32_t fb_steps_nearest(const fb_steps *s, double value)
     return fabs(v - (double)s->level[lo]) <= fabs(v - (double)s->level[hi]) ? lo : hi;
 }
 
-void fb_rounding_decode(const fb_rounding *r, const int32_t *code, float *value)
+float fb_reround_value(const fb_reround *r, size_t i)
+{
+    const fb_encoding *e = &r->tensor.enc;
+    for (uint32_t k = 0; k < e->n_patches; k++) {
+        if (e->patch_at[k] == i)
+            return e->patch[k];
+    }
+    fb_steps s = fb_reround_steps(r, i);
+    return fb_steps_value(&s, r->code[i]);
+}
+
+void fb_reround_decode(const fb_reround *r, const int32_t *code, float *value)
 {
     const fb_encoding *e = &r->tensor.enc;
     for (size_t i = 0; i < r->n; i++) {
-        fb_steps s = fb_rounding_steps(r, i);
+        fb_steps s = fb_reround_steps(r, i);
         value[i] = fb_steps_value(&s, code[i]);
     }
     for (uint32_t k = 0; k < e->n_patches; k++)

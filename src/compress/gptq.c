@@ -1,0 +1,298 @@
+/* gptq and adaround: codes chosen anew against calibration data, layer after layer; scales and
+ * levels stay an earlier step's (METHODS M.6, M.9, IV). Each layer's bias moves by
+ * E[W xf] - E[w xq], so that the mean of its response is the reference's. */
+#include "compress/accumulator.h"
+#include "compress/bias.h"
+#include "compress/gather.h"
+#include "compress/solve.h"
+
+#include "base/status.h"
+
+#include <string.h>
+
+enum { OPT_IMAGES, OPT_DAMP, OPT_TARGET, OPT_LAST };
+enum { OPT_ORDER = OPT_LAST, OPT_SCALES, OPT_POLISH }; /* gptq */
+enum { OPT_ITERATIONS = OPT_LAST };                    /* adaround */
+
+typedef struct work {
+    fb_job *job;
+    const fb_recipe_step *step;
+    bool adaround, keep_zeros;
+    fb_gather gather;
+} work;
+
+/* Floating-point operations that AdaRound may spend on a layer. */
+static const double most_work = 4e11;
+
+static bool is_wanted(const fb_model *m, size_t i)
+{
+    const fb_node *n = &m->nodes[i];
+    int32_t w = fb_node_weight(m, n);
+    if (w < 0 || n->op == FB_OP_CONV_TRANSPOSE || m->tensors[w].enc.kind == FB_ENC_PLAIN)
+        return false;
+    for (size_t k = 0; k < m->n_nodes; k++) { /* shared with another layer: keeps its codes */
+        if (k != i && fb_node_weight(m, &m->nodes[k]) == w)
+            return false;
+    }
+    return true;
+}
+
+static fb_status refuse_dry_run(const fb_job *job)
+{
+    bool entropy = job->model->entropy;
+    for (uint32_t i = job->step + 1; i < job->recipe->n_steps; i++) {
+        const fb_recipe_step *s = &job->recipe->steps[i];
+        if (strcmp(s->method->name, "entropy") == 0)
+            entropy = s->option[0].choice == 0;
+    }
+    return entropy ? fb_fail(FB_E_ARG,
+                             "the codes depend on the calibration data, and so does the size of "
+                             "an entropy-coded file; a dry run needs entropy=off")
+                   : FB_OK;
+}
+
+/* --- one layer ------------------------------------------------------------------------------- */
+
+static uint32_t iterations_for(const work *w, const fb_problem *p)
+{
+    double flops = 0, most = w->step->option[OPT_ITERATIONS].number;
+    for (uint32_t i = 0; i < p->n_parts; i++)
+        flops += 2.0 * (double)p->parts[i].n_rows * (double)p->parts[i].d * (double)p->parts[i].d;
+    double n = most_work / flops;
+    return (uint32_t)(n < 50 ? 50 : n < most ? n : most);
+}
+
+static fb_status solve(work *w, const fb_problem *p, fb_reround *r, int32_t *code)
+{
+    const fb_option *o = w->step->option;
+    uint32_t iterations = w->adaround ? iterations_for(w, p) : 0;
+    for (uint32_t i = 0; i < p->n_parts; i++) {
+        const fb_problem_part *s = &p->parts[i];
+        if (w->adaround) {
+            FB_TRY(fb_solve_adaround(s, r, iterations, w->gather.pool, code));
+            continue;
+        }
+        fb_gptq_options g = {o[OPT_ORDER].choice == 1, o[OPT_SCALES].choice == 1};
+        FB_TRY(fb_solve_gptq(s, r, &g, w->gather.pool, code));
+        if (o[OPT_POLISH].choice == 0)
+            FB_TRY(fb_solve_polish(s, r, 20, w->gather.pool, code));
+    }
+    return FB_OK;
+}
+
+/* Channels that come out no better than the encoder's rounding keep that, with its scales. */
+static void keep_better(fb_reround *r, const fb_tensor *t, const int32_t *code, const double *was,
+                        const double *is)
+{
+    for (size_t row = 0; row < r->ct; row++) {
+        size_t first, count;
+        fb_reround_scales(r, row, &first, &count);
+        if (is[row] < was[row])
+            memcpy(r->code + row * r->inner, code + row * r->inner, r->inner * sizeof *code);
+        else
+            memcpy(r->scale + first, t->enc.scale + first, count * sizeof *r->scale);
+    }
+}
+
+static fb_status choose_codes(work *w, const fb_problem *p, fb_reround *r, float *value)
+{
+    double *was = fb_calloc(r->ct, sizeof *was), *is = fb_calloc(r->ct, sizeof *is);
+    int32_t *code = fb_alloc(r->n * sizeof *code);
+    fb_status status = FB_OK;
+    if (!was || !is || !code) {
+        status = fb_fail(FB_E_MEMORY, "no memory to round a layer");
+        goto fail;
+    }
+    memcpy(code, r->code, r->n * sizeof *code);
+    fb_reround_decode(r, code, value);
+    FB_GO(fb_problem_error(p, value, true, w->gather.pool, was, NULL));
+    FB_GO(solve(w, p, r, code));
+    fb_reround_decode(r, code, value);
+    FB_GO(fb_problem_error(p, value, true, w->gather.pool, is, NULL));
+    keep_better(r, &r->tensor, code, was, is);
+    fb_reround_decode(r, r->code, value);
+fail:
+    fb_free(was);
+    fb_free(is);
+    fb_free(code);
+    return status;
+}
+
+/* The reference's bias, moved by `shift`. */
+static fb_status move_bias(work *w, uint32_t k, const double *shift, size_t ct)
+{
+    const fb_gather_layer *l = &w->gather.layers[k];
+    const fb_node *o = &w->job->reference->nodes[l->origin];
+    int32_t of = o->n_in > 2 ? o->in[2] : -1, bias;
+    fb_model *m = w->job->model;
+    FB_TRY(fb_bias_own(m, l->node, (uint32_t)ct, &bias));
+    float *b = (float *)(uintptr_t)m->tensors[bias].data;
+    memset(b, 0, ct * sizeof *b);
+    if (of >= 0)
+        FB_TRY(fb_tensor_decode(&w->job->reference->tensors[of], b));
+    for (size_t i = 0; i < ct; i++)
+        b[i] = (float)((double)b[i] + shift[i]);
+    return fb_accumulator_check(m, &m->nodes[l->node]);
+}
+
+static fb_status round_layer(work *w, uint32_t k)
+{
+    fb_model *m = w->job->model;
+    const fb_node *n = &m->nodes[w->gather.layers[k].node];
+    int32_t weight = fb_node_weight(m, n);
+    fb_problem p = {0};
+    fb_reround r = {0};
+    float *value = NULL;
+    double *shift = NULL;
+    fb_status status;
+    FB_GO(fb_reround_open(&m->tensors[weight], w->keep_zeros, &r));
+    FB_GO(fb_gather_problem(&w->gather, k, &p));
+    fb_problem_damp(&p, w->step->option[OPT_DAMP].number);
+    value = fb_alloc(r.n * sizeof *value);
+    shift = fb_alloc(r.ct * sizeof *shift);
+    if (!value || !shift) {
+        status = fb_fail(FB_E_MEMORY, "no memory to round a layer");
+        goto fail;
+    }
+    FB_GO(choose_codes(w, &p, &r, value));
+    FB_GO(fb_reround_store(&r, m, weight));
+    fb_problem_shift(&p, value, shift);
+    FB_GO(move_bias(w, k, shift, r.ct));
+fail:
+    fb_free(value);
+    fb_free(shift);
+    fb_reround_close(&r);
+    fb_problem_free(&p);
+    return status == FB_OK ? FB_OK : fb_fail_in(status, "layer '%.200s'", n->name);
+}
+
+/* --- the pass -------------------------------------------------------------------------------- */
+
+/* Bias tensors as a real run leaves them. */
+static fb_status pretend(fb_job *job, const bool *wanted)
+{
+    fb_model *m = job->model;
+    FB_TRY(refuse_dry_run(job));
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        int32_t bias;
+        const fb_tensor *out = &m->tensors[m->nodes[i].out[0]];
+        if (wanted[i])
+            FB_TRY(fb_bias_own(m, (uint32_t)i, (uint32_t)out->dims[out->rank - 1], &bias));
+    }
+    return FB_OK;
+}
+
+static fb_status run(fb_job *job, const fb_recipe_step *step, bool adaround)
+{
+    work w = {.job = job, .step = step, .adaround = adaround};
+    const fb_model *m = job->model;
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < job->step; i++)
+        w.keep_zeros = w.keep_zeros || strcmp(job->recipe->steps[i].method->name, "prune") == 0;
+    bool *wanted = fb_calloc(m->n_nodes + 1, sizeof *wanted);
+    if (!wanted)
+        return fb_fail(FB_E_MEMORY, "no memory to round the layers");
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        wanted[i] = is_wanted(m, i);
+        found += wanted[i];
+    }
+    fb_status status;
+    if (found == 0) {
+        status = fb_fail(FB_E_ARG, "no layer's weights are encoded yet; this step follows one that "
+                                   "encodes them, such as int4");
+        goto fail;
+    }
+    if (job->dry_run) {
+        status = pretend(job, wanted);
+        goto fail;
+    }
+    FB_GO(fb_gather_open(job, (uint64_t)step->option[OPT_IMAGES].number,
+                         step->option[OPT_TARGET].choice == 0, wanted, &w.gather));
+    for (uint32_t k = 0; k < w.gather.n; k++) {
+        FB_GO(fb_job_report(job, step->method->name, k, w.gather.n));
+        FB_GO(round_layer(&w, k));
+        FB_GO(fb_gather_advance(&w.gather, k));
+    }
+    fb_gather_close(&w.gather);
+    fb_free(wanted);
+    return FB_OK;
+fail:
+    if (w.gather.job)
+        fb_gather_close(&w.gather);
+    fb_free(wanted);
+    return status;
+}
+
+static fb_status apply_gptq(fb_job *job, const fb_recipe_step *step)
+{
+    return run(job, step, false);
+}
+
+static fb_status apply_adaround(fb_job *job, const fb_recipe_step *step)
+{
+    return run(job, step, true);
+}
+
+#define SHARED_OPTIONS                                                                             \
+    {.key = "images",                                                                              \
+     .kind = FB_OPTION_WHOLE,                                                                      \
+     .least = 1,                                                                                   \
+     .most = 1e6,                                                                                  \
+     .preset = "128",                                                                              \
+     .meaning = "calibration images to measure on, at most"},                                      \
+        {.key = "damp",                                                                            \
+         .kind = FB_OPTION_NUMBER,                                                                 \
+         .least = 1e-6,                                                                            \
+         .most = 10,                                                                               \
+         .preset = "0.01",                                                                         \
+         .meaning = "pull towards the float weights, as a share of the inputs' mean power"},       \
+    {                                                                                              \
+        .key = "target", .kind = FB_OPTION_CHOICE, .choices = "asymmetric|plain",                  \
+        .preset = "asymmetric",                                                                    \
+        .meaning = "asymmetric: make up for the error that the inputs bring, too"                  \
+    }
+
+const fb_method_def fb_method_gptq = {
+    .name = "gptq",
+    .summary = "rounds encoded weights anew, column by column, each error made up for by the rest",
+    .needs_data = true,
+    .n_options = 6,
+    .options =
+        {
+            SHARED_OPTIONS,
+            {.key = "order",
+             .kind = FB_OPTION_CHOICE,
+             .choices = "natural|act",
+             .preset = "act",
+             .meaning = "act: columns with the strongest inputs first"},
+            {.key = "scales",
+             .kind = FB_OPTION_CHOICE,
+             .choices = "keep|refit",
+             .preset = "keep",
+             .meaning = "refit: also try scales up to 19% smaller and larger"},
+            {.key = "polish",
+             .kind = FB_OPTION_CHOICE,
+             .choices = "yes|no",
+             .preset = "yes",
+             .meaning = "afterwards move single codes while that lowers the error"},
+        },
+    .apply = apply_gptq,
+};
+
+const fb_method_def fb_method_adaround = {
+    .name = "adaround",
+    .summary = "rounds encoded weights up or down by gradient descent on each layer's response",
+    .needs_data = true,
+    .n_options = 4,
+    .options =
+        {
+            SHARED_OPTIONS,
+            {.key = "iterations",
+             .kind = FB_OPTION_WHOLE,
+             .least = 50,
+             .most = 100000,
+             .preset = "2000",
+             .meaning = "at most; large layers take fewer"},
+        },
+    .apply = apply_adaround,
+};
