@@ -97,36 +97,6 @@ typedef struct collector {
     float *one; /* one run of the reference, like x */
 } collector;
 
-static fb_status decode(const fb_view *view, float *out)
-{
-    size_t n = view->n_elems;
-    float scale = view->scale;
-    int32_t zero = view->zero;
-    switch (view->dtype) {
-    case FB_F32:
-        memcpy(out, view->data, n * sizeof *out);
-        return FB_OK;
-    case FB_U8:
-        for (size_t i = 0; i < n; i++)
-            out[i] = scale * (float)(((const uint8_t *)view->data)[i] - zero);
-        return FB_OK;
-    case FB_S8:
-        for (size_t i = 0; i < n; i++)
-            out[i] = scale * (float)(((const int8_t *)view->data)[i] - zero);
-        return FB_OK;
-    case FB_U16:
-        for (size_t i = 0; i < n; i++)
-            out[i] = scale * (float)(((const uint16_t *)view->data)[i] - zero);
-        return FB_OK;
-    case FB_S16:
-        for (size_t i = 0; i < n; i++)
-            out[i] = scale * (float)(((const int16_t *)view->data)[i] - zero);
-        return FB_OK;
-    default:
-        return fb_fail(FB_E_UNSUPPORTED, "the input of a layer is neither floats nor codes");
-    }
-}
-
 /* splitmix64 (Steele, Lea, Flood 2014). */
 static uint64_t next_random(uint64_t *state)
 {
@@ -200,7 +170,7 @@ static fb_status collect_model(void *user, uint32_t k, const fb_view *view)
     if (!c->x)
         FB_TRY(prepare(c, &v, view));
     FB_ENSURE(c->run < c->runs && view->n_elems == c->image_elems);
-    FB_TRY(decode(view, c->image));
+    fb_view_read(view, 0, view->n_elems, c->image);
     take_run(c, &v, c->x, c->runs * c->per_run, c->run * c->per_run);
     c->run++;
     return FB_OK;
@@ -227,7 +197,7 @@ static fb_status collect_reference(void *user, uint32_t k, const fb_view *view)
     (void)k;
     FB_TRY(window_of(c->node, view, &v));
     FB_ENSURE(c->run < c->runs && view->n_elems == c->image_elems);
-    FB_TRY(decode(view, c->image));
+    fb_view_read(view, 0, view->n_elems, c->image);
     take_run(c, &v, c->one, c->per_run, 0);
     respond(c, c->one, c->per_run, 0, c->run * c->per_run, c->per_run);
     c->run++;
