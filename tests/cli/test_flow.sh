@@ -51,7 +51,7 @@ check 'the source travels' grep -q '^note  *source = glyphs_resnet.onnx' out
 
 run 0 eval eval "$NET" net.fewbit --data "$TEST" --limit 600 --json
 json "r['schema'] == 'fewbit/eval-1' and len(r['models']) == 2"
-json "all(list(m) == ['file','bytes','images','top1','top5','loss','agreement'] for m in r['models'])"
+json "all(list(m) == ['file','bytes','images','top1','top5','loss','agreement','overflows'] for m in r['models'])"
 json "r['models'][0]['images'] == 600 and r['models'][0]['top1'] > 90"
 json "r['models'][0]['agreement'] == 100 and r['models'][1]['agreement'] > 95"
 json "abs(r['models'][0]['top1'] - r['models'][1]['top1']) < 2"

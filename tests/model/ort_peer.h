@@ -197,6 +197,19 @@ static int32_t peer_tensor(const fb_model *m, const char *name)
     return -1;
 }
 
+/* One byte for each code of 8 bits or fewer, packed or not; malloc'd. */
+static uint8_t *peer_bytes(const fb_view *v)
+{
+    uint8_t *codes = malloc(v->n_elems);
+    float *values = malloc(v->n_elems * sizeof *values);
+    peer_must(codes && values, "no memory");
+    fb_view_read(v, 0, v->n_elems, values);
+    for (size_t i = 0; i < v->n_elems; i++)
+        codes[i] = (uint8_t)(lrintf(values[i] / v->scale) + v->zero);
+    free(values);
+    return codes;
+}
+
 /* Elements of `theirs` that differ from tensor `t`, in whichever order of axes fits better; some
  * tensors have codes in both. UINT64_MAX when they cannot be compared. */
 static uint64_t peer_codes(const fb_run *run, int32_t t, const uint8_t *theirs, size_t bytes)
@@ -205,15 +218,17 @@ static uint64_t peer_codes(const fb_run *run, int32_t t, const uint8_t *theirs, 
     if (t < 0 || fb_run_tensor(run, t, &v) != FB_OK || v.n_elems != bytes ||
         (v.dtype != FB_U8 && v.dtype != FB_S8))
         return UINT64_MAX;
-    uint64_t differ = peer_unequal(v.data, theirs, bytes);
+    uint8_t *ours = peer_bytes(&v);
+    uint64_t differ = peer_unequal(ours, theirs, bytes);
     if (differ && v.rank == 4) {
         uint8_t *moved = malloc(bytes);
         peer_must(moved != NULL, "no memory");
         peer_move(theirs, moved, v.dims, 1, true);
-        uint64_t other = peer_unequal(v.data, moved, bytes);
+        uint64_t other = peer_unequal(ours, moved, bytes);
         differ = other < differ ? other : differ;
         free(moved);
     }
+    free(ours);
     return differ;
 }
 

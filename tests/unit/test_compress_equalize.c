@@ -37,7 +37,7 @@ static fb_model *pair_of_dense(fb_act act)
     net_ok(fb_model_add_const(m, "w1", FB_F32, 2, sample_dims(2, 2, 0, 0), w1, &a));
     net_ok(fb_model_add_const(m, "b1", FB_F32, 1, sample_dims(2, 0, 0, 0), b1, &b));
     net_ok(fb_model_add_const(m, "w2", FB_F32, 2, sample_dims(2, 2, 0, 0), w2, &w));
-    fb_attr attr = {.dense = {act}};
+    fb_attr attr = {.dense = {.act = act}};
     net_ok(sample_node(m, FB_OP_DENSE, "one", 3, (int32_t[]){x, a, b}, &attr, FB_F32, &y));
     attr.dense.act.clamp = 0;
     net_ok(sample_node(m, FB_OP_DENSE, "two", 2, (int32_t[]){y, w}, &attr, FB_F32, &z));
