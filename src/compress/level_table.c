@@ -83,7 +83,7 @@ static void lengthen(float *level, uint32_t n, uint32_t want, bool integers)
 static uint32_t settle(fb_level_work *k, size_t channel, const double *level, uint32_t n,
                        float *out)
 {
-    double most = largest(level, n), top = (1 << (k->level_bits - 1)) - 1;
+    double most = largest(level, n);
     if (k->level_bits == 0) {
         for (uint32_t i = 0; i < n; i++)
             out[i] = (float)level[i];
@@ -91,6 +91,7 @@ static uint32_t settle(fb_level_work *k, size_t channel, const double *level, ui
         return n;
     }
     if (most > 0) {
+        double top = (1 << (k->level_bits - 1)) - 1;
         float scale = fmaxf((float)(most / top), 0x1p-60f);
         k->scale[channel] = k->along ? fb_grid_scale(fb_grid_up(scale)) : scale;
         return fb_level_round(level, n, 1 / (double)k->scale[channel], k->level_bits, out);
