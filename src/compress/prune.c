@@ -23,7 +23,7 @@ enum {
     OPT_EXCLUDE
 };
 
-enum { COMP_NONE, COMP_BIAS };
+enum { COMP_NONE, COMP_BIAS, COMP_OBS };
 
 /* ---- cuts ----------------------------------------------------------------------------------- */
 
@@ -199,14 +199,33 @@ static fb_status take_layers(fb_prune *p, const fb_option *o)
 
 static fb_status check(const fb_prune *p, const fb_option *o)
 {
+    bool fits = p->by == FB_PRUNE_OBC || o[OPT_COMP].choice == COMP_OBS;
     if (p->keep && p->keep >= p->group)
         return fb_fail(FB_E_ARG, "n=%u of m=%u keeps everything; n must be less than m", p->keep,
                        p->group);
-    if (p->job->dry_run && p->by == FB_PRUNE_HIST)
+    if (p->by == FB_PRUNE_OBC && o[OPT_COMP].given)
+        return fb_fail(FB_E_ARG, "comp=%s has no use with obc, which fits weights and biases",
+                       o[OPT_COMP].text);
+    if (p->job->dry_run && (p->by == FB_PRUNE_HIST || fits))
         return fb_fail(FB_E_ARG,
-                       "how much %s prunes depends on the data, so the size cannot be "
-                       "told without them",
-                       o[OPT_BY].text);
+                       "what %s%s gives depends on the data, so the size cannot be told "
+                       "without them",
+                       fits ? "fitting weights " : "", fits ? "to their inputs" : o[OPT_BY].text);
+    return FB_OK;
+}
+
+static fb_status choose(fb_prune *p)
+{
+    switch (p->by) {
+    case FB_PRUNE_HIST:
+        return fb_prune_by_hist(p);
+    case FB_PRUNE_MAGNITUDE:
+        return by_magnitude(p);
+    case FB_PRUNE_NM:
+        return by_groups(p);
+    case FB_PRUNE_OBC:
+        return fb_prune_by_problem(p);
+    }
     return FB_OK;
 }
 
@@ -214,22 +233,10 @@ static fb_status run(fb_prune *p, const fb_option *o)
 {
     FB_TRY(check(p, o));
     FB_TRY(take_layers(p, o));
-    switch (p->by) {
-    case FB_PRUNE_HIST:
-        FB_TRY(fb_prune_by_hist(p));
-        break;
-    case FB_PRUNE_MAGNITUDE:
-        FB_TRY(by_magnitude(p));
-        break;
-    case FB_PRUNE_NM:
-        FB_TRY(by_groups(p));
-        break;
-    case FB_PRUNE_OBC:
-        break;
-    }
+    FB_TRY(choose(p));
     if (o[OPT_COMP].choice == COMP_BIAS)
-        FB_TRY(fb_correct(p->job, FB_CORRECT_MEAN, p->images, "prune"));
-    return FB_OK;
+        return fb_correct(p->job, FB_CORRECT_MEAN, p->images, "prune");
+    return o[OPT_COMP].choice == COMP_OBS ? fb_prune_by_problem(p) : FB_OK;
 }
 
 static fb_status apply(fb_job *job, const fb_recipe_step *step)
@@ -244,7 +251,7 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
                   .share = o[OPT_SHARE].number,
                   .whole = o[OPT_PER].choice == 1,
                   .layers = fb_calloc(job->model->n_nodes + 1, sizeof *p.layers)};
-    if (p.by == FB_PRUNE_NM) {
+    if (p.by == FB_PRUNE_NM || (p.by == FB_PRUNE_OBC && (o[OPT_N].given || o[OPT_M].given))) {
         p.keep = (uint32_t)o[OPT_N].number;
         p.group = (uint32_t)o[OPT_M].number;
     }
@@ -271,9 +278,10 @@ const fb_method_def fb_method_prune = {
         {
             {.key = "by",
              .kind = FB_OPTION_CHOICE,
-             .choices = "hist|magnitude|nm",
+             .choices = "hist|magnitude|nm|obc",
              .preset = "hist",
-             .meaning = "the smallest within a tolerance, the smallest, the smallest of each m"},
+             .meaning = "the smallest within a tolerance, the smallest, those of each m, or what "
+                        "others make up for best"},
             {.key = "drop",
              .kind = FB_OPTION_NUMBER,
              .least = 0,
@@ -303,7 +311,7 @@ const fb_method_def fb_method_prune = {
              .least = 0,
              .most = 1,
              .preset = "0.5",
-             .meaning = "magnitude: share of the weights that become 0"},
+             .meaning = "magnitude, obc: share of the weights that become 0"},
             {.key = "per",
              .kind = FB_OPTION_CHOICE,
              .choices = "layer|model",
@@ -314,18 +322,19 @@ const fb_method_def fb_method_prune = {
              .least = 1,
              .most = 255,
              .preset = "2",
-             .meaning = "nm: weights kept"},
+             .meaning = "nm, obc: weights kept"},
             {.key = "m",
              .kind = FB_OPTION_WHOLE,
              .least = 2,
              .most = 256,
              .preset = "4",
-             .meaning = "nm: of so many neighbouring input channels"},
+             .meaning = "nm, obc: of so many neighbouring input channels"},
             {.key = "comp",
              .kind = FB_OPTION_CHOICE,
-             .choices = "none|bias",
+             .choices = "none|bias|obs",
              .preset = "none",
-             .meaning = "what makes up for the loss: nothing, biases"},
+             .meaning =
+                 "what makes up for the loss: nothing, biases, or all weights that are left"},
             {.key = "include",
              .kind = FB_OPTION_TEXT,
              .meaning = "only layers with these names; * and ? stand for any, | separates"},

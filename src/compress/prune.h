@@ -60,4 +60,10 @@ size_t fb_prune_below(const float *from, size_t n, float t, float *w);
 
 fb_status fb_prune_by_hist(fb_prune *p);
 
+/* ---- against the layer problem, METHODS M.8 (prune_obs.c) ----------------------------------- */
+
+/* OBC: chooses zeros and fits the rest; else fits the weights that are not 0. Not for dry runs.
+ * Transposed convolutions are left alone. */
+fb_status fb_prune_by_problem(fb_prune *p);
+
 #endif
