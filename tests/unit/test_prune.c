@@ -125,6 +125,42 @@ static void test_magnitude(void **state)
     fb_model_close(&m);
 }
 
+/* The same number of zeros, by what the others can make up for. */
+static void test_obs(void **state)
+{
+    (void)state;
+    const char *path = net_write_images();
+    fb_data *data = net_data(path);
+    fb_model *m = net_build(false), *one;
+    fb_model *cut = pruned(m, "prune:magnitude,share=0.5", data);
+    fb_model *refit = pruned(m, "prune:magnitude,share=0.5,comp=obs", data);
+    fb_model *obc = pruned(m, "prune:obc,share=0.5", data);
+    size_t all, zeros = model_zeros(cut, &all);
+    assert_int_equal(model_zeros(refit, &all), zeros);
+    size_t of_obc = model_zeros(obc, &all);
+    assert_true(of_obc > zeros * 98 / 100 && of_obc < zeros * 102 / 100);
+    double error = net_difference(m, cut, data);
+    assert_true(net_difference(m, refit, data) < 0.8 * error);
+    assert_true(net_difference(m, obc, data) < 0.8 * error);
+    net_ok(net_compress(m, "prune:obc,share=0.5", data, 1, false, &one));
+    assert_true(net_difference(obc, one, data) == 0); /* threads change nothing */
+    fb_model_close(&one);
+    fb_model_close(&cut);
+    fb_model_close(&refit);
+    fb_model_close(&obc);
+
+    cut = pruned(m, "prune:nm,n=2,m=4,include=conv3", data);
+    obc = pruned(m, "prune:obc,n=2,m=4,include=conv3", data);
+    const fb_encoding *e = net_encoding(obc, "conv3.weight");
+    assert_int_equal(e->n_kept, 16 * 9 * 8 / 2);
+    assert_true(net_difference(m, obc, data) < net_difference(m, cut, data));
+    fb_model_close(&cut);
+    fb_model_close(&obc);
+    fb_model_close(&m);
+    fb_data_close(&data);
+    assert_int_equal(unlink(path), 0);
+}
+
 /* The zeros survive what comes after, and the file tells it. */
 static void test_zeros_stay(void **state)
 {
@@ -201,7 +237,7 @@ int main(void)
         cmocka_unit_test(test_cut),        cmocka_unit_test(test_groups),
         cmocka_unit_test(test_histogram),  cmocka_unit_test(test_magnitude),
         cmocka_unit_test(test_zeros_stay), cmocka_unit_test(test_tolerance),
-        cmocka_unit_test(test_dry_run),
+        cmocka_unit_test(test_dry_run),    cmocka_unit_test(test_obs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
