@@ -2,44 +2,11 @@
  * filling inputs, not for steps. */
 #include "plan/view.h"
 
-#include "numeric/half.h"
+#include "kernels/element.h"
 #include "numeric/requant.h"
 #include "plan/plan.h"
 
 #include <string.h>
-
-static double array_element(const fb_view *view, size_t i)
-{
-    const void *p = view->data;
-    switch (view->dtype) {
-    case FB_F32:
-        return (double)((const float *)p)[i];
-    case FB_U8:
-    case FB_BOOL:
-        return ((const uint8_t *)p)[i];
-    case FB_S8:
-        return ((const int8_t *)p)[i];
-    case FB_U16:
-        return ((const uint16_t *)p)[i];
-    case FB_S16:
-        return ((const int16_t *)p)[i];
-    case FB_S32:
-        return ((const int32_t *)p)[i];
-    case FB_U32:
-        return ((const uint32_t *)p)[i];
-    case FB_S64:
-        return (double)((const int64_t *)p)[i];
-    case FB_U64:
-        return (double)((const uint64_t *)p)[i];
-    case FB_F64:
-        return ((const double *)p)[i];
-    case FB_F16:
-        return (double)fb_f16_to_f32(((const uint16_t *)p)[i]);
-    case FB_BF16:
-        return (double)fb_bf16_to_f32(((const uint16_t *)p)[i]);
-    }
-    return 0;
-}
 
 static bool is_signed_type(fb_dtype type)
 {
@@ -49,7 +16,7 @@ static bool is_signed_type(fb_dtype type)
 static double element(const fb_view *view, size_t i)
 {
     if (!view->packed_bits)
-        return array_element(view, i);
+        return fbk_get_f64(view->dtype, view->data, i);
     const uint8_t *row = (const uint8_t *)view->data + i / view->row_elems * view->row_bytes;
     return fb_packed_get(row, i % view->row_elems, view->packed_bits, is_signed_type(view->dtype));
 }
