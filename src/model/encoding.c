@@ -13,6 +13,7 @@ static const fb_encoding_def *const encodings[FB_ENC_COUNT] = {
     [FB_ENC_PLAIN] = &fb_encoding_plain,
     [FB_ENC_AFFINE] = &fb_encoding_affine,
     [FB_ENC_LEVELS] = &fb_encoding_levels,
+    [FB_ENC_PRODUCT] = &fb_encoding_product,
 };
 
 const fb_encoding_def *fb_encoding_get(fb_enc_kind kind)

@@ -14,8 +14,11 @@
  *         zero is NULL; else integers of level_bits bits (signed as is_signed says): an affine grid
  *         of level_bits bits of which so many points are used, which integer kernels take.
  *
- * Both may have patches: elements, constants only, whose value stands aside in 16-bit floats
- * because the codes do not reach it; their codes are those of the nearest value.
+ * product A weight [ct][kernel...][c] cut into short vectors, each of them the number of a
+ * codeword, or a sum of codewords, times the scale of its output channel (METHODS A.2; product.h).
+ *
+ * Affine and levels may have patches: elements, constants only, whose value stands aside in 16-bit
+ * floats because the codes do not reach it; their codes are those of the nearest value.
  *
  * A sparse constant (plain f32, affine or levels; sparse.h) keeps only elements that are not 0:
  * where they are, then their codes, packed (plain: 4 bytes each). bitmap  a bit for each element, 1
@@ -37,6 +40,7 @@ typedef enum fb_enc_kind {
     FB_ENC_PLAIN = 0,
     FB_ENC_AFFINE = 1,
     FB_ENC_LEVELS = 2,
+    FB_ENC_PRODUCT = 3,
     FB_ENC_COUNT
 } fb_enc_kind;
 
@@ -47,10 +51,16 @@ typedef enum fb_sparse {
     FB_SPARSE_RUNS8 = 3
 } fb_sparse;
 
+/* Which codebook a vector of a product belongs to; its place m within its row decides. */
+typedef enum fb_books {
+    FB_BOOKS_SUBSPACE = 0, /* one for each m: shared by kernel positions and output channels */
+    FB_BOOKS_LAYER = 1     /* one for all */
+} fb_books;
+
 typedef struct fb_encoding {
     fb_enc_kind kind;
     /* affine: */
-    uint8_t bits;      /* 1..16 */
+    uint8_t bits;      /* 1..16; product: of an index, the least that n_words need */
     bool is_signed;    /* q in [-2^(bits-1), 2^(bits-1) - 1], else [0, 2^bits - 1] */
     bool pow2;         /* every scale is a power of two (fixed point) */
     int8_t axis;       /* -1: one scale for the tensor; else one per index of this axis */
@@ -66,6 +76,21 @@ typedef struct fb_encoding {
     uint8_t level_bits; /* 0: floats; 2..16: integers */
     uint32_t n_tables;  /* 1, or dims[axis] */
     float *level;       /* [n_tables][n_levels], ascending */
+    /* product, constants only; product.h. Scales as above, axis -1 or 0, without zero points: */
+    uint16_t n_words;   /* K, 2..256: codewords of a codebook */
+    uint8_t sub;        /* d, 1..64: elements of a vector */
+    uint8_t n_stages;   /* R, 1..4: codewords that are added */
+    fb_books books;     /* with FB_BOOKS_SUBSPACE: */
+    uint32_t n_groups;  /* each of so many equal runs of output channels, the groups of a
+                           convolution, has codebooks of its own; 1: shared by all */
+    bool along_kernel;  /* vectors lie along the kernel's positions, else along the channels */
+    uint8_t word_bits;  /* 32 or 16: words are floats, exact in f32 or f16; 8: integers -128..127 */
+    float *word_scale;  /* [n_stages] > 0; the first is 1, all are where words are floats */
+    float *word;        /* [n_stages][books][n_words][sub]; 0 beyond the end of a row */
+    uint8_t table_bits; /* 0: runs on the decoded weights; 5..8: by look-up in tables of integers of
+                           so many bits (NUMERICS.md), for words of 8 bits along the channels */
+    float table_scale;  /* > 0 with table_bits, else 0: value of a table's integer 1, in units of
+                           input value times word */
     /* constants: */
     fb_sparse sparse;
     size_t n_kept; /* sparse: elements kept */

@@ -1,6 +1,7 @@
 /* The public view of a model: reading only. */
 #include "model/fixed.h"
 #include "model/model.h"
+#include "model/product.h"
 #include "model/shape.h"
 
 #include <stdio.h>
@@ -174,7 +175,9 @@ fb_status fb_model_tensor(const fb_model *model, uint32_t i, fb_tensor_info *inf
                              .encoding = encoding_text(t)};
     memcpy(info->dims, t->dims, sizeof info->dims);
     if (t->is_const)
-        info->stored_bytes = t->data_bytes + encoding_bytes(&t->enc);
+        info->stored_bytes = t->enc.kind == FB_ENC_PRODUCT
+                                 ? fb_product_bytes(t)
+                                 : t->data_bytes + encoding_bytes(&t->enc);
     return FB_OK;
 }
 

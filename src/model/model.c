@@ -1,6 +1,8 @@
 /* Building a model: creation, copies, tensors, nodes, what travels along. */
 #include "model/model.h"
 
+#include "model/product.h"
+
 #include <string.h>
 
 static fb_status no_memory(void)
@@ -145,8 +147,27 @@ static fb_status copy_list(fb_model *m, const void *from, size_t n, size_t bytes
     return FB_OK;
 }
 
-/* Copies an encoding and its lists into the arena. */
-static fb_status copy_encoding(fb_model *m, const fb_encoding *from, fb_encoding *to)
+/* Copies the lists of a product, the encoding `from` of a tensor like `t`, into the arena. */
+static fb_status copy_product(fb_model *m, const fb_tensor *t, const fb_encoding *from,
+                              fb_encoding *to)
+{
+    fb_tensor like = *t;
+    void *word_scale, *word;
+    like.enc = *from;
+    like.is_const = true;
+    like.dtype = FB_F32;
+    FB_TRY(fb_encoding_get(FB_ENC_PRODUCT)->validate(&like)); /* the lists' lengths rest on it */
+    fb_product p = fb_product_of(&like);
+    FB_TRY(copy_list(m, from->word_scale, p.stages, sizeof *to->word_scale, &word_scale));
+    FB_TRY(copy_list(m, from->word, p.stages * p.books * p.words * p.sub, sizeof *to->word, &word));
+    to->word_scale = word_scale;
+    to->word = word;
+    return FB_OK;
+}
+
+/* Copies the encoding `from` of a tensor like `t`, and its lists, into the arena. */
+static fb_status copy_encoding(fb_model *m, const fb_tensor *t, const fb_encoding *from,
+                               fb_encoding *to)
 {
     fb_encoding e = *from;
     size_t n_levels = (size_t)from->n_tables * from->n_levels;
@@ -161,6 +182,8 @@ static fb_status copy_encoding(fb_model *m, const fb_encoding *from, fb_encoding
     e.level = level;
     e.patch_at = patch_at;
     e.patch = patch;
+    if (from->kind == FB_ENC_PRODUCT)
+        FB_TRY(copy_product(m, t, from, &e));
     *to = e;
     return FB_OK;
 }
@@ -169,7 +192,7 @@ fb_status fb_model_set_payload(fb_model *m, int32_t tensor, const fb_encoding *e
                                const void *data, size_t bytes)
 {
     fb_tensor trial = m->tensors[tensor];
-    FB_TRY(copy_encoding(m, enc, &trial.enc));
+    FB_TRY(copy_encoding(m, &trial, enc, &trial.enc));
     if (enc->kind != FB_ENC_PLAIN)
         trial.dtype = FB_F32;
     void *copy = fb_arena_alloc(m->arena, bytes);
@@ -199,7 +222,7 @@ fb_status fb_model_set_activation(fb_model *m, int32_t tensor, unsigned bits, bo
 
 fb_status fb_model_set_activation_encoding(fb_model *m, int32_t tensor, const fb_encoding *enc)
 {
-    return copy_encoding(m, enc, &m->tensors[tensor].enc);
+    return copy_encoding(m, &m->tensors[tensor], enc, &m->tensors[tensor].enc);
 }
 
 static fb_status clone_tensors(const fb_model *from, bool copy_data, fb_model *m)
@@ -213,7 +236,7 @@ static fb_status clone_tensors(const fb_model *from, bool copy_data, fb_model *m
         u->source_nchw = t->source_nchw;
         u->data = t->data;
         u->data_bytes = t->data_bytes;
-        FB_TRY(copy_encoding(m, &t->enc, &u->enc));
+        FB_TRY(copy_encoding(m, t, &t->enc, &u->enc));
         if (copy_data && t->data) {
             void *copy = fb_arena_alloc(m->arena, t->data_bytes);
             if (!copy)

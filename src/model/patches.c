@@ -57,6 +57,8 @@ bool fb_tensor_is_int8(const fb_tensor *t)
     const fb_encoding *e = &t->enc;
     if (!t->is_const || e->n_patches > 0 || e->group != 0 || (e->axis > 0 && e->n_scales > 1))
         return false;
+    if (e->kind == FB_ENC_PRODUCT)
+        return e->word_bits == 8 && e->n_stages == 1;
     if (e->kind == FB_ENC_LEVELS)
         return e->level_bits > 0 && e->level_bits <= 8;
     return e->kind == FB_ENC_AFFINE && e->bits <= 8;
@@ -66,6 +68,10 @@ void fb_tensor_integers(const fb_tensor *t, size_t first, size_t n, int16_t *out
 {
     const fb_encoding *e = &t->enc;
     size_t inner = 1;
+    if (e->kind == FB_ENC_PRODUCT) {
+        fb_product_integers(t, first, n, out);
+        return;
+    }
     for (int32_t i = e->axis + 1; i < t->rank; i++)
         inner *= (size_t)t->dims[i];
     for (size_t i = first; i < first + n;) {

@@ -263,7 +263,7 @@ static bool is_zero(const zeros *z, size_t i)
 static bool can_be_sparse(const fb_tensor *t)
 {
     return t->is_const && t->dtype == FB_F32 && t->rank >= 2 && t->enc.sparse == FB_DENSE &&
-           check_zero_codes(&t->enc) == FB_OK;
+           t->enc.kind != FB_ENC_PRODUCT && check_zero_codes(&t->enc) == FB_OK;
 }
 
 /* Entries of each form: a gap of more zeros than a run can have takes entries that are 0. */

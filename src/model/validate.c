@@ -103,6 +103,8 @@ static fb_status check_payload(const fb_tensor *t)
         return fb_fail(FB_E_INTERNAL, "has a payload that is not aligned to %u bytes", FB_ALIGN);
     if (t->enc.sparse)
         return fb_sparse_validate(t);
+    if (t->enc.kind == FB_ENC_PRODUCT)
+        return fb_product_check_codes(t);
     int64_t n;
     FB_ENSURE(fb_tensor_elems(t, 0, &n));
     return t->enc.kind == FB_ENC_LEVELS ? fb_levels_check_codes(t, (size_t)n) : FB_OK;
