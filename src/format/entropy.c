@@ -19,7 +19,7 @@ enum {
 static bool may_be_coded(const fb_tensor *t)
 {
     return t->is_const && t->enc.kind != FB_ENC_PLAIN && t->enc.bits <= 8 && t->rank >= 2 &&
-           !t->enc.sparse;
+           !t->enc.sparse && t->enc.kind != FB_ENC_PRODUCT;
 }
 
 static size_t symbols_of(const fb_tensor *t)

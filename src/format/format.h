@@ -52,8 +52,9 @@ typedef enum fb_section {
     FB_SECTION_COUNT
 } fb_section;
 
-/* Where the payload of a constant is. FIXD has those that calibration data may decide (biases), in
- * fixed width and uncoded: the size of a file can be told before the data are read. */
+/* Where the payload of a constant is. FIXD has those that calibration data may decide (biases,
+ * indices of products), in fixed width and uncoded: the size of a file can be told before the data
+ * are read. */
 typedef enum fb_storage {
     FB_STORED_DATA,
     FB_STORED_SMAL,
@@ -66,7 +67,7 @@ static inline fb_storage fb_format_storage(const fb_tensor *t, bool coded)
         return FB_STORED_CODE;
     if (t->data_bytes >= FB_FORMAT_LARGE)
         return FB_STORED_DATA;
-    return t->rank < 2 ? FB_STORED_FIXD : FB_STORED_SMAL;
+    return t->rank < 2 || t->enc.kind == FB_ENC_PRODUCT ? FB_STORED_FIXD : FB_STORED_SMAL;
 }
 
 typedef struct fb_section_def {
@@ -112,6 +113,12 @@ void fb_put_levels(fb_out *out, const fb_encoding *e);
 fb_status fb_get_levels(fb_in *in, fb_model *m, fb_encoding *e);
 void fb_put_levels_fixed(fb_out *out, const fb_encoding *e);
 fb_status fb_get_levels_fixed(fb_in *in, fb_model *m, fb_encoding *e);
+/* Products: the form in ENCP, scales and codebooks in FIXD. fb_get_product sets all but the lists
+ * and leaves ranges to fb_tensor_payload_bytes and to validation. */
+void fb_put_product(fb_out *out, const fb_encoding *e);
+fb_status fb_get_product(fb_in *in, fb_tensor *t);
+void fb_put_product_fixed(fb_out *out, const fb_tensor *t);
+fb_status fb_get_product_fixed(fb_in *in, fb_model *m, fb_tensor *t);
 void fb_put_patches(fb_out *out, const fb_encoding *e);
 fb_status fb_get_patches(fb_in *in, fb_model *m, fb_tensor *t);
 /* Also sets data_bytes of all constants, whose sum must not exceed payload_bytes. */

@@ -179,8 +179,13 @@ static fb_status make_lists(fb_in *in, fb_model *m, fb_tensor *t, unsigned head)
 static fb_status get_params(fb_in *in, fb_model *m, fb_tensor *t, uint64_t room)
 {
     fb_encoding *e = &t->enc;
-    unsigned head = fb_in_u8(in);
-    FB_TRY(get_head(in, t, head));
+    unsigned head = 0;
+    if (e->kind == FB_ENC_PRODUCT) {
+        FB_TRY(fb_get_product(in, t));
+    } else {
+        head = fb_in_u8(in);
+        FB_TRY(get_head(in, t, head));
+    }
     /* The payload first: there cannot be more scales than elements, nor more elements than payloads
      * have bits, so a lie about dims costs no memory. */
     if (t->is_const) {
@@ -189,6 +194,8 @@ static fb_status get_params(fb_in *in, fb_model *m, fb_tensor *t, uint64_t room)
             return fb_in_broken(in, "tensor '%.200s' has %zu bytes, the payloads have %llu left",
                                 t->name, t->data_bytes, (unsigned long long)room);
     }
+    if (e->kind == FB_ENC_PRODUCT)
+        return FB_OK; /* its lists are in FIXD */
     FB_TRY(make_lists(in, m, t, head));
     if (e->axis >= 0) {
         FB_TRY(get_list(in, e));
@@ -214,7 +221,9 @@ void fb_put_encodings(fb_out *out, const fb_model *m)
                       (unsigned)t->enc.kind | (unsigned)t->enc.sparse << KIND_SPARSE | patches);
         if (t->enc.sparse)
             fb_out_varint(out, t->enc.n_kept);
-        if (t->enc.kind != FB_ENC_PLAIN)
+        if (t->enc.kind == FB_ENC_PRODUCT)
+            fb_put_product(out, &t->enc);
+        else if (t->enc.kind != FB_ENC_PLAIN)
             put_params(out, t);
         if (patches)
             fb_put_patches(out, &t->enc);
@@ -227,8 +236,9 @@ static fb_status get_kind(fb_in *in, fb_tensor *t, bool *patches)
     uint64_t v = fb_in_varint(in), kind = v & KIND_MASK, form = v >> KIND_SPARSE & KIND_FORM;
     *patches = (v & KIND_PATCHES) != 0;
     if (in->status == FB_OK &&
-        (v > (KIND_MASK | KIND_FORM << KIND_SPARSE | KIND_PATCHES) || kind > FB_ENC_LEVELS ||
-         (kind == FB_ENC_PLAIN && (form == FB_DENSE || *patches))))
+        (v > (KIND_MASK | KIND_FORM << KIND_SPARSE | KIND_PATCHES) || kind >= FB_ENC_COUNT ||
+         (kind == FB_ENC_PLAIN && (form == FB_DENSE || *patches)) ||
+         (kind == FB_ENC_PRODUCT && (form != FB_DENSE || *patches))))
         return fb_in_broken(in,
                             "encoding %llu of tensor '%.200s' is unknown and needs a newer fewbit",
                             (unsigned long long)v, t->name);

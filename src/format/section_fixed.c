@@ -6,7 +6,9 @@
  *     integer levels, have 9 bits and more
  *   - codes with an axis whose scales are not on the grid: the scales (f32)
  *   - levels of an activation: f32, or one or two bytes each
- *   - a constant of less than two axes and less than FB_FORMAT_LARGE bytes: the payload
+ *   - a product: its scales and codebooks (section_product.c)
+ *   - a constant of less than two axes, or a product, and less than FB_FORMAT_LARGE bytes: the
+ * payload
  */
 #include "format/format.h"
 
@@ -15,7 +17,8 @@
 static bool has_scales(const fb_tensor *t)
 {
     int32_t least;
-    return t->enc.kind != FB_ENC_PLAIN && !fb_format_on_grid(&t->enc, &least);
+    return t->enc.kind != FB_ENC_PLAIN && t->enc.kind != FB_ENC_PRODUCT &&
+           !fb_format_on_grid(&t->enc, &least);
 }
 
 static bool has_levels(const fb_tensor *t)
@@ -58,6 +61,8 @@ void fb_put_fixed(fb_out *out, const fb_model *m, const uint8_t *coded)
             put_scales(out, t);
         if (has_levels(t))
             fb_put_levels_fixed(out, &t->enc);
+        if (t->enc.kind == FB_ENC_PRODUCT)
+            fb_put_product_fixed(out, t);
         if (t->is_const && fb_format_storage(t, coded[i]) == FB_STORED_FIXD)
             fb_out_bytes(out, t->data, t->data_bytes);
     }
@@ -83,7 +88,9 @@ fb_status fb_get_fixed(fb_in *in, fb_model *m, const uint8_t *coded)
 {
     for (size_t i = 0; i < m->n_tensors && in->status == FB_OK; i++) {
         fb_tensor *t = &m->tensors[i];
-        if (t->enc.kind != FB_ENC_PLAIN && t->enc.scale[0] == 0)
+        if (t->enc.kind == FB_ENC_PRODUCT)
+            FB_TRY(fb_get_product_fixed(in, m, t));
+        else if (t->enc.kind != FB_ENC_PLAIN && t->enc.scale[0] == 0)
             get_scales(in, t);
         if (has_levels(t))
             FB_TRY(fb_get_levels_fixed(in, m, &t->enc));

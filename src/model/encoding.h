@@ -78,7 +78,7 @@ typedef struct fb_encoding {
     float *level;       /* [n_tables][n_levels], ascending */
     /* product, constants only; product.h. Scales as above, axis -1 or 0, without zero points: */
     uint16_t n_words;   /* K, 2..256: codewords of a codebook */
-    uint8_t sub;        /* d, 1..64: elements of a vector */
+    uint8_t sub;        /* d, 1..64: elements of a vector, at most those of a row */
     uint8_t n_stages;   /* R, 1..4: codewords that are added */
     fb_books books;     /* with FB_BOOKS_SUBSPACE: */
     uint32_t n_groups;  /* each of so many equal runs of output channels, the groups of a

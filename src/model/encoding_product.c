@@ -50,7 +50,8 @@ uint64_t fb_product_bytes(const fb_tensor *t)
     const fb_encoding *e = &t->enc;
     fb_product p = fb_product_of(t);
     uint64_t bits = (uint64_t)p.n_indices * e->bits;
-    uint64_t scales = (uint64_t)e->n_scales + p.stages - 1 + (e->table_bits ? 1 : 0);
+    uint64_t scales =
+        (uint64_t)e->n_scales + (e->word_bits == 8 ? p.stages - 1 : 0) + (e->table_bits ? 1 : 0);
     return (bits + 7) / 8 + fb_product_stored_words(&p) * (e->word_bits / 8) + 4 * scales;
 }
 
@@ -72,6 +73,12 @@ static fb_status check_form(const fb_tensor *t)
     if (e->sub < 1 || e->sub > FB_PRODUCT_SUB)
         return fb_fail(FB_E_FORMAT, "vectors of %u elements, must have 1 to %d", e->sub,
                        (int)FB_PRODUCT_SUB);
+    int64_t len = e->along_kernel ? 1 : t->dims[t->rank - 1];
+    for (int32_t i = 1; e->along_kernel && i < t->rank - 1; i++)
+        len *= t->dims[i];
+    if (e->sub > len)
+        return fb_fail(FB_E_FORMAT, "vectors of %u elements along rows of %lld", e->sub,
+                       (long long)len);
     if (e->n_words < 2 || e->n_words > FB_PRODUCT_WORDS)
         return fb_fail(FB_E_FORMAT, "%u codewords, must be 2 to %d", e->n_words,
                        (int)FB_PRODUCT_WORDS);

@@ -3,6 +3,7 @@
 #define FB_TESTS_SAMPLE_MODEL_H
 
 #include "model/model.h"
+#include "model/product.h"
 #include "model/shape.h"
 #include "model/sparse.h"
 
@@ -96,6 +97,23 @@ static inline bool sample_same_attr(fb_op op, const fb_attr *a, const fb_attr *b
     return true;
 }
 
+/* Of two tensors with dims and kind alike: what only products have. */
+static inline bool sample_same_product(const fb_tensor *s, const fb_tensor *t)
+{
+    const fb_encoding *e = &s->enc, *f = &t->enc;
+    if (e->kind != FB_ENC_PRODUCT)
+        return true;
+    if (e->n_words != f->n_words || e->sub != f->sub || e->n_stages != f->n_stages ||
+        e->books != f->books || e->n_groups != f->n_groups || e->along_kernel != f->along_kernel ||
+        e->word_bits != f->word_bits || e->table_bits != f->table_bits ||
+        e->table_scale != f->table_scale)
+        return false;
+    fb_product p = fb_product_of(s);
+    size_t n = p.stages * p.books * p.words * p.sub;
+    return memcmp(e->word_scale, f->word_scale, p.stages * sizeof *e->word_scale) == 0 &&
+           memcmp(e->word, f->word, n * sizeof *e->word) == 0;
+}
+
 /* Whether two models say the same; names of temporaries do not count, since files do not keep them.
  * On a difference *what names it. */
 static inline bool sample_same(const fb_model *a, const fb_model *b, const char **what)
@@ -125,6 +143,8 @@ static inline bool sample_same(const fb_model *a, const fb_model *b, const char 
             if (e->level[k] != f->level[k])
                 return false;
         }
+        if (!sample_same_product(s, t))
+            return false;
         for (uint32_t k = 0; k < e->n_patches; k++) {
             if (e->patch_at[k] != f->patch_at[k] || e->patch[k] != f->patch[k])
                 return false;

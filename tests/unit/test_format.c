@@ -1,6 +1,7 @@
 /* The .fewbit file where all is well, where memory or disk end, the golden files of every format
  * version, and the worked example of docs/FORMAT.md. Damage is test_format_damage.c's. */
 #include "unit/sample_levels.h"
+#include "unit/sample_product.h"
 
 #include "base/status.h"
 #include "format/format.h"
@@ -316,6 +317,7 @@ static void test_golden_files(void **state)
     golden("v1_sparse.fewbit", must(sample_sparse()));
     golden("v1_large.fewbit", must(sample_net(256)));
     golden("v1_levels.fewbit", must(sample_level_activations()));
+    golden("v1_product.fewbit", must(sample_product()));
 }
 
 /* Lines "00000010  xx xx ..." of the document, joined. */
