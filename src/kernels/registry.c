@@ -14,6 +14,7 @@
 #include "kernels/point_q.h"
 #include "kernels/pool_f32.h"
 #include "kernels/pool_q.h"
+#include "kernels/prod_q.h"
 #include "kernels/sparse_f32.h"
 
 #include <string.h>
@@ -34,6 +35,7 @@ static const fbk_info infos[] = {
 #include "kernels/point_q.inc"
 #include "kernels/pool_f32.inc"
 #include "kernels/pool_q.inc"
+#include "kernels/prod_q.inc"
 #include "kernels/sparse_f32.inc"
 #undef FBK
 };
@@ -53,6 +55,7 @@ static fbk_fn *const fns[] = {
 #include "kernels/point_q.inc"
 #include "kernels/pool_f32.inc"
 #include "kernels/pool_q.inc"
+#include "kernels/prod_q.inc"
 #include "kernels/sparse_f32.inc"
 #undef FBK
 };
