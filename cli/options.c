@@ -40,7 +40,7 @@ const option_def option_table[OPT_COUNT] = {
            "a layer below DB decibels is wrong (default 20)"),
     OPTION(OPT_THREADS, 'j', "threads", ARG_NEEDED, "N", "threads (0 = all cores)"),
     OPTION(OPT_CPU, 0, "cpu", ARG_NEEDED, "LEVEL",
-           "instruction sets to use: ref, avx2, vnni, neon, all, or several joined by ','"),
+           "instruction sets to use: ref, avx2, vnni, vbmi, neon, all, or several joined by ','"),
     OPTION(OPT_KERNELS, 0, "kernels", ARG_NONE, "", "list the kernels and which this CPU may use"),
     OPTION(OPT_METHODS, 0, "methods", ARG_NONE, "", "list the methods and their options"),
     OPTION(OPT_JSON, 0, "json", ARG_MAY, "FILE",

@@ -17,7 +17,7 @@ _fewbit()
         mapfile -t COMPREPLY < <(compgen -W "imagenet tensorflow caffe cifar10 mnist none" -- "$cur")
         return ;;
     --cpu)
-        mapfile -t COMPREPLY < <(compgen -W "ref avx2 vnni neon all" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "ref avx2 vnni vbmi neon all" -- "$cur")
         return ;;
     --to)
         mapfile -t COMPREPLY < <(compgen -W "onnx" -- "$cur")

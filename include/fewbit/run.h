@@ -15,6 +15,7 @@ typedef struct fb_run fb_run;
 #define FB_CPU_AVX2 1u /* with FMA */
 #define FB_CPU_NEON 2u
 #define FB_CPU_VNNI 4u /* with AVX-512VL */
+#define FB_CPU_VBMI 8u /* with AVX-512BW and all of FB_CPU_VNNI */
 #define FB_CPU_ALL  0xffffffffu
 
 /* What this CPU and operating system can use, less what FEWBIT_CPU in the environment forbids. */

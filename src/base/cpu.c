@@ -8,7 +8,11 @@
 static const struct {
     const char *name;
     uint32_t bit;
-} names[] = {{"ref", 0}, {"avx2", FB_CPU_AVX2}, {"neon", FB_CPU_NEON}, {"vnni", FB_CPU_VNNI}};
+} names[] = {{"ref", 0},
+             {"avx2", FB_CPU_AVX2},
+             {"neon", FB_CPU_NEON},
+             {"vnni", FB_CPU_VNNI},
+             {"vbmi", FB_CPU_VBMI}};
 
 uint32_t fb_cpu_detect(void)
 {
@@ -21,6 +25,9 @@ uint32_t fb_cpu_detect(void)
     if ((usable & FB_CPU_AVX2) && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni"))
         usable |= FB_CPU_VNNI;
+    if ((usable & FB_CPU_VNNI) && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vbmi"))
+        usable |= FB_CPU_VBMI;
 #elif defined(__aarch64__)
     usable |= FB_CPU_NEON;
 #endif
@@ -51,7 +58,8 @@ fb_status fb_cpu_parse(const char *text, uint32_t *mask)
             }
         }
         if (!known)
-            return fb_fail(FB_E_ARG, "CPU level '%.*s' is not one of ref, avx2, vnni, neon, all",
+            return fb_fail(FB_E_ARG,
+                           "CPU level '%.*s' is not one of ref, avx2, vnni, vbmi, neon, all",
                            n > 64 ? 64 : (int)n, p);
         if (p[n] == '\0')
             break;

@@ -26,18 +26,14 @@ static inline void index_put(uint8_t *quad, uint32_t table, uint32_t o, uint8_t 
 
 #include "kernels/x86/prod_q_layout.h"
 
-/* 8 entries of LANES tables, 16 bits each. */
-static inline __m256i half_tables(const __m256i *pair, uint32_t n, const int8_t *word,
-                                  const int16_t *zero, __m256i mul)
+typedef __m256i vec;
+
+static inline vec v_load(const void *p)
 {
-    __m256i raw = _mm256_loadu_si256((const void *)zero);
-    for (uint32_t j = 0; j < n; j++)
-        raw = _mm256_add_epi16(
-            raw, _mm256_maddubs_epi16(pair[j], _mm256_loadu_si256((const void *)(word + j * 64))));
-    return _mm256_mulhrs_epi16(raw, mul);
+    return _mm256_loadu_si256(p);
 }
 
-static inline __m256i load_codes(const uint8_t *codes, const uint32_t *from, bool near)
+static inline vec v_codes(const uint8_t *codes, const uint32_t *from, bool near)
 {
     __m128i first = _mm_loadu_si128((const void *)(codes + from[0]));
     if (near)
@@ -46,74 +42,18 @@ static inline __m256i load_codes(const uint8_t *codes, const uint32_t *from, boo
                                    _mm_loadu_si128((const void *)(codes + from[1])), 1);
 }
 
-/* Sub-vectors of `pairs` <= 8 pairs; pairs and near are constants after inlining. */
-static inline __attribute__((always_inline)) void
-build_short(const builder *b, const uint8_t *codes, const int8_t *word, const int16_t *zero,
-            uint8_t *to, const uint32_t pairs, const bool near)
-{
-    const packed *p = b->p;
-    __m256i most = _mm256_set1_epi8((char)(b->fill - 1));
-    __m256i fill = _mm256_set1_epi8((char)b->fill), least = _mm256_set1_epi8((char)-b->fill);
-    uint32_t padded = b->l->padded;
-    for (uint32_t t = 0; t < padded; t += 2, to += 32, word += pairs * 64, zero += 32) {
-        __m256i x = load_codes(codes, p->from + t, near), pair[8];
-        __m256i mul = _mm256_loadu_si256((const void *)(p->mul + t * 8));
-        for (uint32_t j = 0; j < pairs; j++)
-            pair[j] =
-                _mm256_shuffle_epi8(x, _mm256_loadu_si256((const void *)(p->pattern + j * 32)));
-        __m256i lo = half_tables(pair, pairs, word, zero, mul);
-        __m256i hi = half_tables(pair, pairs, word + 32, zero + 16, mul);
-        __m256i both = _mm256_packs_epi16(lo, hi);
-        both = _mm256_min_epi8(_mm256_max_epi8(both, least), most);
-        _mm256_storeu_si256((void *)to, _mm256_add_epi8(both, fill));
-    }
-}
+#define v_store(p, v)     _mm256_storeu_si256((void *)(p), v)
+#define v_set8(x)         _mm256_set1_epi8(x)
+#define v_shuffle(v, i)   _mm256_shuffle_epi8(v, i)
+#define v_pairs(u, s)     _mm256_maddubs_epi16(u, s)
+#define v_add16(a, b)     _mm256_add_epi16(a, b)
+#define v_mul_round(a, b) _mm256_mulhrs_epi16(a, b)
+#define v_pack(a, b)      _mm256_packs_epi16(a, b)
+#define v_add8(a, b)      _mm256_add_epi8(a, b)
+#define v_max8(a, b)      _mm256_max_epi8(a, b)
+#define v_min8(a, b)      _mm256_min_epi8(a, b)
 
-/* Sub-vectors of any length. */
-static void build_long(const builder *b, const uint8_t *codes, const int8_t *word,
-                       const int16_t *zero, uint8_t *to)
-{
-    const packed *p = b->p;
-    __m256i most = _mm256_set1_epi8((char)(b->fill - 1));
-    __m256i fill = _mm256_set1_epi8((char)b->fill), least = _mm256_set1_epi8((char)-b->fill);
-    uint32_t padded = b->l->padded, pairs = b->l->pairs;
-    for (uint32_t t = 0; t < padded; t += 2, to += 32, zero += 32) {
-        __m256i lo = _mm256_loadu_si256((const void *)zero), x = lo;
-        __m256i hi = _mm256_loadu_si256((const void *)(zero + 16));
-        for (uint32_t j = 0; j < pairs; j++, word += 64) {
-            if (j % 8 == 0)
-                x = load_codes(codes + j * 2, p->from + t, false);
-            __m256i pair =
-                _mm256_shuffle_epi8(x, _mm256_loadu_si256((const void *)(p->pattern + j % 8 * 32)));
-            lo = _mm256_add_epi16(
-                lo, _mm256_maddubs_epi16(pair, _mm256_loadu_si256((const void *)word)));
-            hi = _mm256_add_epi16(
-                hi, _mm256_maddubs_epi16(pair, _mm256_loadu_si256((const void *)(word + 32))));
-        }
-        __m256i mul = _mm256_loadu_si256((const void *)(p->mul + t * 8));
-        __m256i both =
-            _mm256_packs_epi16(_mm256_mulhrs_epi16(lo, mul), _mm256_mulhrs_epi16(hi, mul));
-        both = _mm256_min_epi8(_mm256_max_epi8(both, least), most);
-        _mm256_storeu_si256((void *)to, _mm256_add_epi8(both, fill));
-    }
-}
-
-static void build_tables(const builder *b, const uint8_t *codes, const int8_t *word,
-                         const int16_t *zero, uint8_t *to)
-{
-    uint32_t pairs = b->l->pairs;
-    bool near = b->l->near;
-    if (pairs == 2 && near)
-        build_short(b, codes, word, zero, to, 2, true);
-    else if (pairs == 3 && near)
-        build_short(b, codes, word, zero, to, 3, true);
-    else if (pairs == 4 && near)
-        build_short(b, codes, word, zero, to, 4, true);
-    else if (pairs <= 8)
-        build_short(b, codes, word, zero, to, pairs, near);
-    else
-        build_long(b, codes, word, zero, to);
-}
+#include "kernels/x86/prod_q_build.h"
 
 /* The 16-bit sums of a chunk, added to 32-bit ones in the order of the outputs. */
 static inline void widen(__m256i whole, __m256i high, __m256i sums[4])
