@@ -50,6 +50,7 @@ typedef struct layout {
     uint32_t runs, run_quads, pieces;
     size_t group_bytes, pixel_bytes, row_bytes; /* of tables */
     size_t block_bytes;                         /* of indices */
+    bool flat; /* 1x1: one image, one pixel wide, a pixel to a row */
     bool near; /* LANES tables in a row look at 16 neighbouring codes, always in the same way */
 } layout;
 
@@ -62,8 +63,9 @@ typedef struct piece {
 static layout layout_of(const fbk_prod_q *c)
 {
     layout l;
-    bool flat = c->kh == 1 && c->kw == 1 && c->stride_h == 1 && c->stride_w == 1 &&
-                c->oh == c->ih && c->ow == c->iw;
+    bool flat = c->kh == 1 && c->kw == 1 && c->stride_h == 1 && c->stride_w == 1 && c->pad_t == 0 &&
+                c->pad_l == 0 && c->oh == c->ih && c->ow == c->iw;
+    l.flat = flat;
     uint32_t pixels = c->n * c->oh * c->ow;
     l.n = flat ? 1 : c->n;
     l.ih = flat ? pixels : c->ih;
@@ -97,6 +99,12 @@ static layout layout_of(const fbk_prod_q *c)
 static uint32_t table_rows(const fbk_prod_q *c, const layout *l, uint32_t rows)
 {
     return (rows - 1) * l->stride_h + (c->kh - 1) * c->dil_h + 1;
+}
+
+/* Of a pixel and group, with sub-vectors of an even length. */
+static size_t codes_bytes(const fbk_prod_q *c, const layout *l)
+{
+    return fb_round_up((size_t)c->subs * l->pairs * 2 + SLACK, 64);
 }
 
 /* Rows of a band that are computed together. */
@@ -175,8 +183,8 @@ bool KERNEL(_plan)(fbk_prod_q *c)
     c->n_splits = splits ? (uint32_t)splits : 1;
     c->n_tiles = l.n * c->n_bands * c->n_splits;
     c->packed_bytes = split(c, &l, NULL).bytes;
-    c->scratch_bytes = fb_round_up(table_rows(c, &l, c->strip) * l.row_bytes, 64) +
-                       fb_round_up((size_t)c->subs * l.pairs * 2 + SLACK, 64);
+    c->scratch_bytes =
+        fb_round_up(table_rows(c, &l, c->strip) * l.row_bytes, 64) + 2 * codes_bytes(c, &l);
     return true;
 }
 
@@ -269,7 +277,8 @@ typedef struct builder {
     const layout *l;
     const packed *p;
     const uint8_t *x, *x_end; /* the image; the end of the input */
-    uint8_t *codes;           /* room for a pixel's */
+    uint8_t *codes;           /* room for two pixels' */
+    size_t codes_bytes;       /* of one */
     uint8_t fill;             /* the code of 0 */
 } builder;
 

@@ -2,32 +2,38 @@
 
 /* A group's codes with sub-vectors of an even length, readable SLACK bytes on. What lies behind a
  * sub-vector's end meets words that are 0. */
-static const uint8_t *codes_of(const builder *b, const uint8_t *x)
+static const uint8_t *codes_of(const builder *b, const uint8_t *x, uint8_t *room)
 {
     uint32_t d = b->c->d, icg = b->l->icg;
     if (d % 2 == 0 && (size_t)(b->x_end - x) >= (size_t)icg + SLACK)
         return x;
     if (d % 2 == 0) {
-        memcpy(b->codes, x, icg);
-        return b->codes;
+        memcpy(room, x, icg);
+        return room;
     }
     for (uint32_t m = 0; m < b->c->subs; m++) {
         uint32_t n = icg - m * d < d ? icg - m * d : d;
         for (uint32_t j = 0; j < n; j++)
-            b->codes[m * (d + 1) + j] = x[m * d + j];
+            room[m * (d + 1) + j] = x[m * d + j];
     }
-    return b->codes;
+    return room;
 }
 
+/* n neighbouring pixels, two by two; the last may be alone. */
 static void build_pixels(const builder *b, const uint8_t *x, uint32_t n, size_t step, uint8_t *to)
 {
     const layout *l = b->l;
     size_t steps = l->padded / LANES;
-    for (uint32_t i = 0; i < n; i++, x += step) {
-        for (uint32_t g = 0; g < b->c->groups; g++, to += l->group_bytes)
-            build_tables(b, codes_of(b, x + (size_t)g * l->icg),
-                         b->p->word + g * steps * l->pairs * LANES * 32,
-                         b->p->zero + g * steps * LANES * 16, to);
+    for (uint32_t i = 0; i < n; i += 2, x += 2 * step, to += 2 * l->pixel_bytes) {
+        bool two = i + 1 < n;
+        for (uint32_t g = 0; g < b->c->groups; g++) {
+            const uint8_t *x0 = x + (size_t)g * l->icg, *codes[2];
+            uint8_t *at = to + g * l->group_bytes, *ats[2] = {at, two ? at + l->pixel_bytes : at};
+            codes[0] = codes_of(b, x0, b->codes);
+            codes[1] = two ? codes_of(b, x0 + step, b->codes + b->codes_bytes) : codes[0];
+            build_tables(b, codes, b->p->word + g * steps * l->pairs * LANES * 32,
+                         b->p->zero + g * steps * LANES * 16, ats);
+        }
     }
 }
 
@@ -56,6 +62,10 @@ static void build_strip(const builder *b, uint32_t row, uint32_t rows, uint32_t 
 {
     const layout *l = b->l;
     uint32_t count = table_rows(b->c, l, rows);
+    if (l->flat) {
+        build_pixels(b, b->x + (size_t)row * b->c->ic, rows, b->c->ic, tables);
+        return;
+    }
     for (uint32_t i = kept; i < count; i++)
         build_row(b, ((int64_t)row * l->stride_h + i) * l->step_h - b->c->pad_t,
                   tables + i * l->row_bytes);
@@ -113,8 +123,9 @@ void KERNEL()(const fbk_prod_q *c, const void *x, void *y, void *scratch, uint32
                  first + image * image_bytes,
                  first + l.n * image_bytes,
                  tables + fb_round_up(table_rows(c, &l, c->strip) * l.row_bytes, 64),
+                 codes_bytes(c, &l),
                  (uint8_t)(1u << (c->table_bits - 1))};
-    memset(b.codes, 0, (size_t)c->subs * l.pairs * 2 + SLACK);
+    memset(b.codes, 0, 2 * b.codes_bytes);
     uint32_t from = (uint32_t)((uint64_t)c->oc_blocks * part / c->n_splits);
     uint32_t to = (uint32_t)((uint64_t)c->oc_blocks * (part + 1) / c->n_splits);
     uint32_t span = (c->kh - 1) * c->dil_h + 1, kept = 0;
