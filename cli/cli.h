@@ -80,10 +80,15 @@ fb_measure_options measure_options(const arguments *args, progress *p);
 
 /* --- compressing (squeeze.c) ----------------------------------------------------------------- */
 
+typedef struct listener { /* to what steps do to layers */
+    fb_layer_error_fn call;
+    void *user;
+} listener;
 /* The model, the data and the options of `compress` and of `inspect --dry-run` through one door, so
- * that the prediction and the file agree to the byte. `before` gets its prep and labels, too. */
+ * that the prediction and the file agree to the byte. `before` gets its prep and labels, too.
+ * errors may be NULL. */
 int squeeze(const arguments *args, const char *path, fb_model *before, bool dry_run, progress *p,
-            fb_model **after);
+            const listener *errors, fb_model **after);
 
 /* --- sensitivity (sensitivity.c) -------------------------------------------------------------- */
 

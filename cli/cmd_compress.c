@@ -62,6 +62,34 @@ static int measure(const arguments *args, fb_model *before, fb_model *after, pro
     return code;
 }
 
+/* --- what steps did to layers ---------------------------------------------------------------- */
+
+static void keep_error(void *user, const fb_layer_error *e)
+{
+    json_t *item = json_object();
+    json_put(item, "step", json_text(e->step));
+    json_put(item, "layer", json_text(e->layer));
+    json_put(item, "before", json_number(e->before));
+    json_put(item, "after", json_number(e->after));
+    json_push(user, item);
+}
+
+static void print_errors(const json_t *errors)
+{
+    size_t i;
+    json_t *e;
+    if (json_array_size(errors) > 0)
+        fprintf(stderr, "  response error, share of the response   before     after\n");
+    json_array_foreach(errors, i, e)
+    {
+        fprintf(stderr, "  %-38s %9.3g %9.3g  %s\n",
+                printable(json_string_value(json_object_get(e, "layer"))),
+                json_number_value(json_object_get(e, "before")),
+                json_number_value(json_object_get(e, "after")),
+                printable(json_string_value(json_object_get(e, "step"))));
+    }
+}
+
 /* --- the summary ----------------------------------------------------------------------------- */
 
 typedef struct outcome {
@@ -69,6 +97,7 @@ typedef struct outcome {
     double seconds;
     fb_eval_result eval[2]; /* images 0 if nothing was measured */
     const fb_model *before, *after;
+    json_t *errors; /* of layers */
 } outcome;
 
 /* Layers with weights that stayed plain floats, with the reason as far as the result shows it. */
@@ -106,6 +135,8 @@ static void say(const arguments *args, const outcome *o)
         fprintf(stderr, "top-1 %s -> %s of %s images, agreement %s%%\n",
                 show_number(o->eval[0].top1, 2), show_number(o->eval[1].top1, 2),
                 show_count(o->eval[0].images), show_number(o->eval[1].agreement, 2));
+    if (args->verbose)
+        print_errors(o->errors);
     for (uint32_t i = 0; args->verbose && i < fb_model_n_notes(o->after); i++) {
         const char *key, *value;
         fb_model_note_at(o->after, i, &key, &value);
@@ -126,6 +157,7 @@ static int report(const arguments *args, const outcome *o)
     json_put(r, "bytes", json_integer((json_int_t)o->bytes_out));
     json_put(r, "seconds", json_number(o->seconds));
     json_put(r, "float_layers", list);
+    json_put(r, "layer_errors", json_incref(o->errors));
     if (o->eval[0].images > 0) {
         json_put(r, "images", json_integer((json_int_t)o->eval[0].images));
         json_put(r, "float_top1", json_number(o->eval[0].top1));
@@ -157,10 +189,12 @@ static int check(const arguments *args)
 
 static int compress_model(const arguments *args, fb_model *before, progress *p)
 {
-    outcome o = {.before = before};
+    outcome o = {.before = before, .errors = json_array()};
+    const listener errors = {keep_error, o.errors};
     fb_model *after = NULL;
     double start = seconds_now();
-    int code = squeeze(args, args->files[0], before, args->dry_run, p, &after);
+    int code = squeeze(args, args->files[0], before, args->dry_run, p,
+                       args->verbose || args->json ? &errors : NULL, &after);
     o.after = after;
     o.seconds = seconds_now() - start;
     if (code == EXIT_DONE && args->eval)
@@ -176,6 +210,7 @@ static int compress_model(const arguments *args, fb_model *before, progress *p)
         code = status == FB_OK ? report(args, &o) : fail_status(status, args->output);
     }
     fb_model_close(&after);
+    json_decref(o.errors);
     return code;
 }
 

@@ -167,7 +167,7 @@ static int predict(const arguments *args, fb_model *model, prediction *out)
 {
     progress p;
     progress_init(&p, args->quiet);
-    int code = squeeze(args, args->files[0], model, true, &p, &out->after);
+    int code = squeeze(args, args->files[0], model, true, &p, NULL, &out->after);
     if (code != EXIT_DONE)
         return code;
     fb_status status = fb_model_file_bytes(out->after, &out->bytes);

@@ -45,7 +45,7 @@ static int prepare(const arguments *args, fb_model *model, fb_data **data)
 }
 
 int squeeze(const arguments *args, const char *path, fb_model *before, bool dry_run, progress *p,
-            fb_model **after)
+            const listener *errors, fb_model **after)
 {
     fb_data *data = NULL;
     fb_compress_options options;
@@ -62,6 +62,10 @@ int squeeze(const arguments *args, const char *path, fb_model *before, bool dry_
         options.dry_run = dry_run; /* reads no image, and the size is exact all the same */
         options.progress = progress_show;
         options.progress_user = p;
+        if (errors) {
+            options.layer_error = errors->call;
+            options.layer_error_user = errors->user;
+        }
         fb_status status = fb_compress(before, &options, after);
         progress_clear(p);
         if (status == FB_OK && !fb_model_note(*after, "source"))

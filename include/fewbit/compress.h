@@ -23,6 +23,16 @@ typedef struct fb_method_info {
 FB_API uint32_t fb_n_methods(void);
 FB_API fb_status fb_method_at(uint32_t i, fb_method_info *info);
 
+/* What a step that works against the responses of layers (gptq, adaround, prune:obc, ...) did to
+ * one layer y = W x: E|W xf - w xq|^2 / E|W xf|^2 with the weights w as the step found and as it
+ * left them; xf and W are the float network's, xq what the layers before really give. Means, which
+ * the bias takes up, are taken out of both; the samples are those that the step looked at. */
+typedef struct fb_layer_error {
+    const char *step, *layer; /* valid during the call */
+    double before, after;
+} fb_layer_error;
+typedef void (*fb_layer_error_fn)(void *user, const fb_layer_error *error);
+
 typedef struct fb_compress_options {
     const char *method; /* text as above */
     fb_data *data;      /* calibration images, opened for fb_model_sample_shape of the model; NULL
@@ -34,6 +44,9 @@ typedef struct fb_compress_options {
                              right size (fb_model_file_bytes, to the byte) and nothing else */
     fb_progress progress; /* may be NULL */
     void *progress_user;
+    fb_layer_error_fn layer_error; /* NULL: not measured. Called from the thread that called
+                                      fb_compress, layer after layer */
+    void *layer_error_user;
 } fb_compress_options;
 
 FB_API void fb_compress_options_default(fb_compress_options *options);

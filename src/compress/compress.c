@@ -32,6 +32,13 @@ fb_status fb_job_report(const fb_job *job, const char *what, uint64_t done, uint
     return FB_OK;
 }
 
+void fb_job_tell_error(const fb_job *job, const char *layer, double before, double after)
+{
+    const fb_layer_error e = {job->recipe->steps[job->step].text, layer, before, after};
+    if (job->layer_error)
+        job->layer_error(job->layer_error_user, &e);
+}
+
 fb_status fb_job_renew_reference(fb_job *job)
 {
     fb_model *copy;
@@ -133,7 +140,9 @@ fb_status fb_compress(const fb_model *model, const fb_compress_options *options,
                   .cpu = options->cpu,
                   .dry_run = options->dry_run,
                   .progress = options->progress,
-                  .progress_user = options->progress_user};
+                  .progress_user = options->progress_user,
+                  .layer_error = options->layer_error,
+                  .layer_error_user = options->layer_error_user};
     fb_status status;
     if (recipe.needs_data && !options->dry_run && !options->data) {
         status =

@@ -275,6 +275,20 @@ fail:
     return status == FB_OK ? FB_OK : fb_fail_in(status, "layer '%.200s'", node->name);
 }
 
+fb_status fb_gather_error(const fb_gather *g, const fb_problem *p, const float *w, double *relative)
+{
+    double power = fb_problem_power(p), total = 0;
+    *relative = 0;
+    if (!g->job->layer_error)
+        return FB_OK;
+    double *error = fb_alloc(p->ct * sizeof *error);
+    fb_status status = error ? fb_problem_error(p, w, false, g->pool, error, &total) : no_memory();
+    fb_free(error);
+    if (total > 0 && power > 0)
+        *relative = total / power;
+    return status;
+}
+
 /* --- in step --------------------------------------------------------------------------------- */
 
 /* Both stages run up to the next layer, the reference no further than to whichever of the layers

@@ -36,6 +36,10 @@ void fb_gather_close(fb_gather *g);
 
 /* The problem of layer k, centred. Layers come in order; those before it are final. */
 fb_status fb_gather_problem(fb_gather *g, uint32_t k, fb_problem *p);
+/* Response error of weights w [ct][inner], relative to the response, without the damping; 0 where
+ * nobody listens for it (fb_job_tell_error). */
+fb_status fb_gather_error(const fb_gather *g, const fb_problem *p, const float *w,
+                          double *relative);
 /* Layer k is final: both stages move on to the next one. */
 fb_status fb_gather_advance(fb_gather *g, uint32_t k);
 

@@ -10,9 +10,9 @@
 
 #include <string.h>
 
-enum { OPT_IMAGES, OPT_DAMP, OPT_TARGET, OPT_LAST };
-enum { OPT_ORDER = OPT_LAST, OPT_SCALES, OPT_POLISH }; /* gptq */
-enum { OPT_ITERATIONS = OPT_LAST };                    /* adaround */
+enum { OPT_IMAGES, OPT_DAMP, OPT_TARGET, OPT_POLISH, OPT_LAST };
+enum { OPT_ORDER = OPT_LAST, OPT_SCALES }; /* gptq */
+enum { OPT_ITERATIONS = OPT_LAST };        /* adaround */
 
 typedef struct work {
     fb_job *job;
@@ -68,12 +68,11 @@ static fb_status solve(work *w, const fb_problem *p, fb_reround *r, int32_t *cod
     uint32_t iterations = w->adaround ? iterations_for(w, p) : 0;
     for (uint32_t i = 0; i < p->n_parts; i++) {
         const fb_problem_part *s = &p->parts[i];
-        if (w->adaround) {
-            FB_TRY(fb_solve_adaround(s, r, iterations, w->gather.pool, code));
-            continue;
-        }
         fb_gptq_options g = {o[OPT_ORDER].choice == 1, o[OPT_SCALES].choice == 1};
-        FB_TRY(fb_solve_gptq(s, r, &g, w->gather.pool, code));
+        if (w->adaround)
+            FB_TRY(fb_solve_adaround(s, r, iterations, w->gather.pool, code));
+        else
+            FB_TRY(fb_solve_gptq(s, r, &g, w->gather.pool, code));
         if (o[OPT_POLISH].choice == 0)
             FB_TRY(fb_solve_polish(s, r, 20, w->gather.pool, code));
     }
@@ -94,6 +93,7 @@ static void keep_better(fb_reround *r, const fb_tensor *t, const int32_t *code, 
     }
 }
 
+/* value [n]: of the codes as they are, then of those that were chosen. */
 static fb_status choose_codes(work *w, const fb_problem *p, fb_reround *r, float *value)
 {
     double *was = fb_calloc(r->ct, sizeof *was), *is = fb_calloc(r->ct, sizeof *is);
@@ -104,7 +104,6 @@ static fb_status choose_codes(work *w, const fb_problem *p, fb_reround *r, float
         goto fail;
     }
     memcpy(code, r->code, r->n * sizeof *code);
-    fb_reround_decode(r, code, value);
     FB_GO(fb_problem_error(p, value, true, w->gather.pool, was, NULL));
     FB_GO(solve(w, p, r, code));
     fb_reround_decode(r, code, value);
@@ -143,7 +142,7 @@ static fb_status round_layer(work *w, uint32_t k)
     fb_problem p = {0};
     fb_reround r = {0};
     float *value = NULL;
-    double *shift = NULL;
+    double *shift = NULL, before, after;
     fb_status status;
     FB_GO(fb_reround_open(&m->tensors[weight], w->keep_zeros, &r));
     FB_GO(fb_gather_problem(&w->gather, k, &p));
@@ -154,7 +153,11 @@ static fb_status round_layer(work *w, uint32_t k)
         status = fb_fail(FB_E_MEMORY, "no memory to round a layer");
         goto fail;
     }
+    fb_reround_decode(&r, r.code, value);
+    FB_GO(fb_gather_error(&w->gather, &p, value, &before));
     FB_GO(choose_codes(w, &p, &r, value));
+    FB_GO(fb_gather_error(&w->gather, &p, value, &after));
+    fb_job_tell_error(w->job, n->name, before, after);
     FB_GO(fb_reround_store(&r, m, weight));
     fb_problem_shift(&p, value, shift);
     FB_GO(move_bias(w, k, shift, r.ct));
@@ -246,10 +249,14 @@ static fb_status apply_adaround(fb_job *job, const fb_recipe_step *step)
          .most = 10,                                                                               \
          .preset = "0.01",                                                                         \
          .meaning = "pull towards the float weights, as a share of the inputs' mean power"},       \
+        {.key = "target",                                                                          \
+         .kind = FB_OPTION_CHOICE,                                                                 \
+         .choices = "asymmetric|plain",                                                            \
+         .preset = "asymmetric",                                                                   \
+         .meaning = "asymmetric: make up for the error that the inputs bring, too"},               \
     {                                                                                              \
-        .key = "target", .kind = FB_OPTION_CHOICE, .choices = "asymmetric|plain",                  \
-        .preset = "asymmetric",                                                                    \
-        .meaning = "asymmetric: make up for the error that the inputs bring, too"                  \
+        .key = "polish", .kind = FB_OPTION_CHOICE, .choices = "yes|no", .preset = "yes",           \
+        .meaning = "afterwards move single codes while that lowers the error"                      \
     }
 
 const fb_method_def fb_method_gptq = {
@@ -270,11 +277,6 @@ const fb_method_def fb_method_gptq = {
              .choices = "keep|refit",
              .preset = "keep",
              .meaning = "refit: also try scales up to 19% smaller and larger"},
-            {.key = "polish",
-             .kind = FB_OPTION_CHOICE,
-             .choices = "yes|no",
-             .preset = "yes",
-             .meaning = "afterwards move single codes while that lowers the error"},
         },
     .apply = apply_gptq,
 };
@@ -283,7 +285,7 @@ const fb_method_def fb_method_adaround = {
     .name = "adaround",
     .summary = "rounds encoded weights up or down by gradient descent on each layer's response",
     .needs_data = true,
-    .n_options = 4,
+    .n_options = 5,
     .options =
         {
             SHARED_OPTIONS,

@@ -70,6 +70,8 @@ typedef struct fb_job {
     bool dry_run;
     fb_progress progress;
     void *progress_user;
+    fb_layer_error_fn layer_error; /* NULL: nobody listens */
+    void *layer_error_user;
     bool *clipped; /* [n_clipped] by tensor: weights whose range a clip chose, NULL without one */
     size_t n_clipped;
 } fb_job;
@@ -101,6 +103,8 @@ const fb_method_def *fb_method_get(uint32_t i);
 fb_watch_options fb_job_watch(const fb_job *job, const char *what);
 /* FB_E_INTERRUPTED when the caller wants to stop. */
 fb_status fb_job_report(const fb_job *job, const char *what, uint64_t done, uint64_t total);
+/* Tells who listens what the step at hand did to a layer. */
+void fb_job_tell_error(const fb_job *job, const char *layer, double before, double after);
 /* Replaces the reference by the model as it is now: for steps that rewrite the network without
  * changing what it computes. */
 fb_status fb_job_renew_reference(fb_job *job);

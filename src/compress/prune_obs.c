@@ -85,6 +85,7 @@ static fb_status move_bias(fb_model *m, const fb_prune_layer *l, const fb_proble
 static fb_status solve_layer(fb_prune *p, fb_gather *g, uint32_t k, const fb_prune_layer *l)
 {
     fb_problem problem;
+    double before, after;
     fb_status status = FB_OK;
     const char *name = p->job->model->nodes[l->node].name;
     if (p->by == FB_PRUNE_OBC && p->group && l->inner > FB_PROBLEM_WHOLE)
@@ -94,8 +95,11 @@ static fb_status solve_layer(fb_prune *p, fb_gather *g, uint32_t k, const fb_pru
                        name, l->inner, (int)FB_PROBLEM_WHOLE);
     FB_TRY(fb_gather_problem(g, k, &problem));
     fb_problem_damp(&problem, DAMP);
+    FB_GO(fb_gather_error(g, &problem, l->w, &before));
     for (uint32_t i = 0; i < problem.n_parts; i++)
         FB_GO(solve_part(p, l, &problem.parts[i], g->pool));
+    FB_GO(fb_gather_error(g, &problem, l->w, &after));
+    fb_job_tell_error(p->job, name, before, after);
     FB_GO(move_bias(p->job->model, l, &problem));
 fail:
     fb_problem_free(&problem);

@@ -29,6 +29,22 @@ fb_status fb_solve_polish(const fb_problem_part *part, const fb_reround *r, uint
 fb_status fb_solve_adaround(const fb_problem_part *part, const fb_reround *r, uint32_t iterations,
                             fb_pool *pool, int32_t *code);
 
+/* n channels of d weights, rounded softly: low + h(v) step. All arrays but gram are [n][d]. */
+typedef struct fb_soft {
+    size_t n, d;
+    const float *gram; /* [d][d] */
+    const double *target;
+    double unit;            /* that J is counted in */
+    float *low, *step;      /* step 0: stays at low */
+    float *v;               /* what is sought */
+    float *h, *slope, *off; /* scratch */
+    float *grad;            /* in v */
+} fb_soft;
+
+/* grad of (w - target) G (w - target)ᵀ / unit + 2 sum (1 - |2 h - 1|^beta), the sum over weights
+ * with a step; beta 0: without it. */
+void fb_adaround_gradient(fb_soft *soft, double beta);
+
 /* The soft rounding of AdaRound: h(v) = clip(1.2 sigmoid(v) - 0.1, 0, 1), its derivative, and the v
  * of a fraction. */
 double fb_adaround_h(double v, double *slope);

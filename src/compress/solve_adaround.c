@@ -7,9 +7,14 @@
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 16 };
+enum { ROWS = 16, ARRAYS = 9 };
 
-static const double high_end = 1.1, low_end = -0.1, lambda = 0.01;
+static const double high_end = 1.1, low_end = -0.1;
+
+/* Of the term that drives h to 0 or 1, J being counted in units of what a weight one step off adds
+ * on average. The paper's 0.01 goes with a J in units of the responses, where that is a few
+ * thousandths: the term must win in the end, or h stays between and is rounded blindly. */
+static const double lambda = 2;
 
 double fb_adaround_h(double v, double *slope)
 {
@@ -28,25 +33,42 @@ typedef struct work {
     const fb_reround *r;
     const float *gram;
     const double *target;
-    double unit; /* of the loss: the mean over elements of step² G_jj */
+    double unit;
     uint32_t iterations;
-    float **room; /* [workers] 7 x [ROWS][d] */
+    float **room; /* [workers] ARRAYS x [ROWS][d] */
     int32_t *code;
 } work;
 
-/* One block of channels: low + h step is the soft weight. */
-typedef struct block {
-    size_t n, d;
-    float *low, *step, *v, *m1, *m2, *off, *grad;
-} block;
+/* Adam's means of the gradient and of its square. */
+typedef struct adam {
+    float *m1, *m2;
+} adam;
 
-static void start(const work *w, size_t first, block *b)
+static fb_soft soft_of(const work *w, size_t first, size_t n, float *room, adam *a)
+{
+    size_t d = w->part->d, size = ROWS * d;
+    *a = (adam){room + 7 * size, room + 8 * size};
+    return (fb_soft){.n = n,
+                     .d = d,
+                     .gram = w->gram,
+                     .target = w->target + first * d,
+                     .unit = w->unit,
+                     .low = room,
+                     .step = room + size,
+                     .v = room + 2 * size,
+                     .h = room + 3 * size,
+                     .slope = room + 4 * size,
+                     .off = room + 5 * size,
+                     .grad = room + 6 * size};
+}
+
+static void start(const work *w, size_t first, fb_soft *b)
 {
     for (size_t i = 0; i < b->n * b->d; i++) {
         size_t row = first + i / b->d;
         size_t at = (w->part->row + row) * w->r->inner + w->part->col + i % b->d;
         fb_steps s = fb_reround_steps(w->r, at);
-        double t = w->target[row * b->d + i % b->d];
+        double t = b->target[i];
         int32_t q = fb_steps_nearest(&s, t);
         q -= q > s.lo && (double)fb_steps_value(&s, q) > t;
         b->step[i] = 0;
@@ -63,28 +85,38 @@ static void start(const work *w, size_t first, block *b)
     }
 }
 
-static void step(const work *w, size_t first, block *b, uint32_t it)
+void fb_adaround_gradient(fb_soft *b, double beta)
 {
-    const double warm = 0.2, done = (double)it / w->iterations;
-    double rate = 10.0 / w->iterations, beta = 20 - 18 * fmax(0, (done - warm) / (1 - warm));
-    rate = rate < 1e-3 ? 1e-3 : rate > 0.05 ? 0.05 : rate;
     size_t total = b->n * b->d;
     for (size_t i = 0; i < total; i++) {
         double slope, h = fb_adaround_h((double)b->v[i], &slope);
-        b->off[i] =
-            (float)((double)b->low[i] + h * (double)b->step[i] - w->target[first * b->d + i]);
+        b->h[i] = (float)h;
+        b->slope[i] = (float)slope;
+        b->off[i] = (float)((double)b->low[i] + h * (double)b->step[i] - b->target[i]);
     }
-    fb_gemm_f32(false, false, b->n, b->d, b->d, 1, b->off, b->d, w->gram, b->d, 0, b->grad, b->d);
-    double c1 = 1 - pow(0.9, it + 1), c2 = 1 - pow(0.999, it + 1);
+    fb_gemm_f32(false, false, b->n, b->d, b->d, 1, b->off, b->d, b->gram, b->d, 0, b->grad, b->d);
     for (size_t i = 0; i < total; i++) {
-        double slope, h = fb_adaround_h((double)b->v[i], &slope), x = 2 * h - 1;
-        double g = 2 * (double)b->grad[i] * (double)b->step[i] / w->unit;
-        if (done >= warm && x != 0)
+        double x = 2 * (double)b->h[i] - 1, g = 2 * (double)b->grad[i] * (double)b->step[i];
+        g /= b->unit;
+        if (beta > 0 && x != 0)
             g -= lambda * 2 * beta * pow(fabs(x), beta - 1) * (x > 0 ? 1 : -1);
-        g *= slope;
-        double m1 = 0.9 * (double)b->m1[i] + 0.1 * g, m2 = 0.999 * (double)b->m2[i] + 0.001 * g * g;
-        b->m1[i] = (float)m1;
-        b->m2[i] = (float)m2;
+        b->grad[i] = b->step[i] > 0 ? (float)(g * (double)b->slope[i]) : 0;
+    }
+}
+
+/* Adam (Kingma 2014); beta falls from 20 to 2 after a first fifth without the term. */
+static void step(const work *w, fb_soft *b, const adam *a, uint32_t it)
+{
+    const double warm = 0.2, done = (double)it / w->iterations;
+    double rate = 10.0 / w->iterations, beta = 20 - 18 * (done - warm) / (1 - warm);
+    rate = rate < 1e-3 ? 1e-3 : rate > 0.05 ? 0.05 : rate;
+    fb_adaround_gradient(b, done >= warm ? beta : 0);
+    double c1 = 1 - pow(0.9, it + 1), c2 = 1 - pow(0.999, it + 1);
+    for (size_t i = 0; i < b->n * b->d; i++) {
+        double g = (double)b->grad[i];
+        double m1 = 0.9 * (double)a->m1[i] + 0.1 * g, m2 = 0.999 * (double)a->m2[i] + 0.001 * g * g;
+        a->m1[i] = (float)m1;
+        a->m2[i] = (float)m2;
         b->v[i] -= (float)(rate * (m1 / c1) / (sqrt(m2 / c2) + 1e-8));
     }
 }
@@ -94,20 +126,12 @@ static void solve_rows(void *ctx, uint32_t index, uint32_t worker)
     work *w = ctx;
     size_t first = (size_t)index * ROWS, n = w->part->n_rows - first, d = w->part->d;
     n = n < ROWS ? n : ROWS;
-    float *room = w->room[worker];
-    memset(room, 0, 7 * ROWS * d * sizeof *room);
-    block b = {n,
-               d,
-               room,
-               room + ROWS * d,
-               room + 2 * ROWS * d,
-               room + 3 * ROWS * d,
-               room + 4 * ROWS * d,
-               room + 5 * ROWS * d,
-               room + 6 * ROWS * d};
+    adam a;
+    fb_soft b = soft_of(w, first, n, w->room[worker], &a);
+    memset(w->room[worker], 0, ARRAYS * ROWS * d * sizeof **w->room);
     start(w, first, &b);
     for (uint32_t it = 0; it < w->iterations; it++)
-        step(w, first, &b, it);
+        step(w, &b, &a, it);
     for (size_t i = 0; i < n * d; i++) {
         double slope;
         size_t at = (w->part->row + first + i / d) * w->r->inner + w->part->col + i % d;
@@ -140,7 +164,7 @@ fb_status fb_solve_adaround(const fb_problem_part *s, const fb_reround *r, uint3
     bool memory = u && target && gram && room;
     fb_status status = FB_OK;
     for (uint32_t i = 0; memory && i < workers; i++) {
-        room[i] = fb_alloc(7 * ROWS * s->d * sizeof **room);
+        room[i] = fb_alloc(ARRAYS * ROWS * s->d * sizeof **room);
         memory = room[i] != NULL;
     }
     if (!memory) {

@@ -70,6 +70,12 @@ run 0 'compress --eval' compress "$NET" "${options[@]}" --eval "$TEST" -o measur
 json "r['top1'] > 90 and r['images'] == 3000"
 check 'accuracy is noted' sh -c "'$FEWBIT' inspect measured.fewbit | grep -q 'accuracy.top1 = 9'"
 
+options=(--method 'int4 + gptq' --data "$CALIB" --limit 60 --prep "$PREP")
+run 0 'response errors' compress "$NET" "${options[@]}" -o gptq.fewbit --json --verbose
+json "len(r['layer_errors']) > 8 and all(e['step'] == 'gptq' for e in r['layer_errors'])"
+json "all(0 < e['after'] <= e['before'] < 0.5 for e in r['layer_errors'])"
+check 'and as a table' test "$(grep -c ' gptq$' err)" -gt 8
+
 right=0
 for image in "$GLYPHS"/samples/*.png; do
     "$FEWBIT" run net.fewbit "$image" -k 1 >out 2>err || fail "run $image"

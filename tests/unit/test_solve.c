@@ -1,4 +1,5 @@
-/* Layer problems small enough to check by hand or by trying everything (METHODS M.6, M.8, M.9). */
+/* gptq and adaround: properties on random layer problems, and as methods on a whole network
+ * (METHODS M.6, M.9, IV.1). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,98 +7,7 @@
 
 #include <cmocka.h>
 
-#include "compress/solve.h"
-#include "unit/compress_net.h"
-
-/* One channel of d weights, an integer grid of 4 bits, the given G = H, plain target. */
-typedef struct toy {
-    fb_problem p;
-    fb_model *m;
-    fb_reround r;
-    fb_pool *pool;
-    size_t d;
-} toy;
-
-static void toy_open(toy *t, size_t ct, size_t d, const double *gram, const float *w)
-{
-    int64_t dims[2] = {(int64_t)ct, (int64_t)d};
-    int32_t k;
-    float scale = 1;
-    uint8_t codes[256] = {0};
-    fb_encoding e = {.kind = FB_ENC_AFFINE,
-                     .bits = 4,
-                     .is_signed = true,
-                     .axis = -1,
-                     .n_scales = 1,
-                     .scale = &scale};
-    t->d = d;
-    net_ok(fb_pool_create(1, &t->pool));
-    net_ok(fb_problem_init(ct, d, 1, w, &t->p));
-    fb_problem_part *s = &t->p.parts[0];
-    memcpy(s->gram, gram, d * d * sizeof *gram);
-    for (size_t r = 0; r < ct; r++) {
-        for (size_t i = 0; i < d; i++) {
-            for (size_t j = 0; j < d; j++)
-                s->cross[r * d + j] += (double)w[r * d + i] * gram[i * d + j];
-        }
-        for (size_t j = 0; j < d; j++)
-            s->power[r] += s->cross[r * d + j] * (double)w[r * d + j];
-    }
-    net_ok(fb_model_create(&t->m));
-    net_ok(fb_model_add_const(t->m, "w", FB_F32, 2, dims, w, &k));
-    net_ok(fb_model_set_payload(t->m, k, &e, codes, (ct * d + 1) / 2));
-    net_ok(fb_reround_open(&t->m->tensors[k], false, &t->r));
-    for (size_t i = 0; i < ct * d; i++) {
-        fb_steps steps = fb_reround_steps(&t->r, i);
-        t->r.code[i] = fb_steps_nearest(&steps, (double)w[i]);
-    }
-}
-
-static void toy_close(toy *t)
-{
-    fb_reround_close(&t->r);
-    fb_model_close(&t->m);
-    fb_problem_free(&t->p);
-    fb_pool_destroy(t->pool);
-}
-
-static double toy_error(toy *t, const int32_t *code)
-{
-    float value[256];
-    double error[16], total;
-    fb_reround_decode(&t->r, code, value);
-    net_ok(fb_problem_error(&t->p, value, false, t->pool, error, &total));
-    return total;
-}
-
-static void the_worked_example(void **state)
-{
-    const double h[4] = {2, 1, 1, 2};
-    const float w[2][2] = {{0.45f, 0.40f}, {0.40f, 0.40f}};
-    const double nearest[2] = {0.5425, 0.48}, best[2] = {0.2425, 0.28};
-    (void)state;
-    for (int k = 0; k < 2; k++) {
-        toy t = {0};
-        int32_t code[2];
-        toy_open(&t, 1, 2, h, w[k]);
-        /* the stated losses are halves of the quadratic form */
-        assert_true(fabs(toy_error(&t, t.r.code) / 2 - nearest[k]) < 1e-6);
-        memcpy(code, t.r.code, sizeof code);
-        net_ok(fb_solve_polish(&t.p.parts[0], &t.r, 20, t.pool, code));
-        double polished = toy_error(&t, code);
-        assert_true(polished <= toy_error(&t, t.r.code) + 1e-12);
-        double least = 1e9;
-        for (int a = -2; a <= 2; a++) {
-            for (int b = -2; b <= 2; b++)
-                least = fmin(least, toy_error(&t, (int32_t[]){a, b}));
-        }
-        assert_true(fabs(least / 2 - best[k]) < 1e-6);
-        net_ok(fb_solve_adaround(&t.p.parts[0], &t.r, 2000, t.pool, code));
-        /* descends from the target itself, where these tied weights pull equally: no worse */
-        assert_true(toy_error(&t, code) <= toy_error(&t, t.r.code) + 1e-6);
-        toy_close(&t);
-    }
-}
+#include "unit/sample_problem.h"
 
 /* G = I: every solver rounds to nearest. */
 static void without_correlation(void **state)
@@ -229,12 +139,117 @@ static void whole_network(void **state)
     (void)unlink(images);
 }
 
+/* --- what the steps tell of layers ------------------------------------------------------------ */
+
+typedef struct told {
+    uint32_t n;
+    char layer[8][32];
+    double before[8], after[8];
+} told;
+
+static void listen(void *user, const fb_layer_error *e)
+{
+    told *t = user;
+    assert_true(t->n < 8);
+    (void)snprintf(t->layer[t->n], sizeof t->layer[0], "%s", e->layer);
+    assert_true(strncmp(e->step, "gptq", 4) == 0 || strncmp(e->step, "adaround", 8) == 0);
+    t->before[t->n] = e->before;
+    t->after[t->n++] = e->after;
+}
+
+static fb_model *compress_and_listen(const fb_model *m, const char *method, fb_data *data, told *t)
+{
+    fb_compress_options o;
+    fb_model *out;
+    *t = (told){0};
+    fb_compress_options_default(&o);
+    o.method = method;
+    o.data = data;
+    o.n_threads = 2;
+    o.layer_error = listen;
+    o.layer_error_user = t;
+    net_ok(fb_compress(m, &o, &out));
+    return out;
+}
+
+/* Variance of W x - w x over that of W x, for a 3x3 layer with pads of 1 on the images. */
+static double measured_error(const float *w, const float *wq, size_t ct, const float *images)
+{
+    double noise = 0, power = 0;
+    for (size_t r = 0; r < ct; r++) {
+        double e1 = 0, e2 = 0, y1 = 0, y2 = 0, n = NET_IMAGES * 144.0;
+        for (int64_t at = 0; at < NET_IMAGES * 144; at++) {
+            double e = 0, y = 0;
+            for (int64_t j = 0; j < 27; j++) {
+                int64_t iy = at % 144 / 12 + j / 9 - 1, ix = at % 12 + j / 3 % 3 - 1;
+                if (iy < 0 || iy > 11 || ix < 0 || ix > 11)
+                    continue;
+                double x = (double)images[at / 144 * NET_ELEMS + (iy * 12 + ix) * 3 + j % 3];
+                y += x * (double)w[r * 27 + (size_t)j];
+                e += x * (double)(w[r * 27 + (size_t)j] - wq[r * 27 + (size_t)j]);
+            }
+            e1 += e / n;
+            e2 += e * e / n;
+            y1 += y / n;
+            y2 += y * y / n;
+        }
+        noise += e2 - e1 * e1;
+        power += y2 - y1 * y1;
+    }
+    return noise / power;
+}
+
+/* In every layer both are no worse than rounding, which is what the step found; what they tell is
+ * what the weights that they leave do. */
+static void response_errors(void **state)
+{
+    const char *path = net_write_images();
+    const char *methods[] = {"w3 + gptq", "w3 + adaround:iterations=1000"};
+    fb_data *data = net_data(path);
+    fb_model *m = net_build(false);
+    float *images = malloc(NET_IMAGES * NET_ELEMS * sizeof *images), wq[8 * 27], w0[8 * 27];
+    const fb_tensor *w = &m->tensors[net_tensor(m, "conv0.weight")];
+    double total[2][2] = {{0}};
+    uint32_t got;
+    fb_model *rounded;
+    (void)state;
+    net_ok(fb_data_next(data, NET_IMAGES, images, NULL, &got));
+    net_ok(net_compress(m, "w3", data, 1, false, &rounded));
+    net_ok(fb_tensor_decode(&rounded->tensors[net_tensor(rounded, "conv0.weight")], w0));
+    for (int k = 0; k < 2; k++) {
+        told t;
+        fb_model *out = compress_and_listen(m, methods[k], data, &t);
+        assert_int_equal(t.n, 5);
+        assert_string_equal(t.layer[0], "conv0");
+        for (uint32_t i = 0; i < t.n; i++) {
+            print_message("%-8s %-30s %.5f -> %.5f\n", t.layer[i], methods[k], t.before[i],
+                          t.after[i]);
+            assert_true(t.after[i] > 0 && t.after[i] <= t.before[i]);
+            total[k][0] += t.before[i];
+            total[k][1] += t.after[i];
+        }
+        net_ok(fb_tensor_decode(&out->tensors[net_tensor(out, "conv0.weight")], wq));
+        double first = measured_error((const float *)w->data, w0, 8, images);
+        double last = measured_error((const float *)w->data, wq, 8, images);
+        assert_true(fabs(t.before[0] - first) < 1e-3 * first);
+        assert_true(fabs(t.after[0] - last) < 1e-3 * last);
+        assert_true(total[k][1] < 0.6 * total[k][0]);
+        fb_model_close(&out);
+    }
+    assert_true(total[1][1] < 1.1 * total[0][1]); /* adaround keeps up with gptq */
+    free(images);
+    fb_model_close(&rounded);
+    fb_model_close(&m);
+    fb_data_close(&data);
+    (void)unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_worked_example),   cmocka_unit_test(without_correlation),
-        cmocka_unit_test(gptq_against_nearest), cmocka_unit_test(soft_rounding),
-        cmocka_unit_test(asymmetric_target),    cmocka_unit_test(whole_network),
+        cmocka_unit_test(without_correlation), cmocka_unit_test(gptq_against_nearest),
+        cmocka_unit_test(soft_rounding),       cmocka_unit_test(asymmetric_target),
+        cmocka_unit_test(whole_network),       cmocka_unit_test(response_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
