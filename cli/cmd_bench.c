@@ -140,8 +140,8 @@ const command cmd_bench = {
         "90th percentile are of one run of the batch. Peak memory is the constants as the model\n"
         "holds them, the weights packed for the kernels, and activations with scratch. With\n"
         "--quiet only the summary is printed. Inputs are made up from --seed.\n",
-    .options = {OPT_SECONDS, OPT_BATCH, OPT_SEED, OPT_THREADS, OPT_CPU, OPT_JSON, OPT_QUIET,
-                OPT_END},
+    .options = {OPT_SECONDS, OPT_BATCH, OPT_SEED, OPT_THREADS, OPT_CPU, OPT_TABLES, OPT_JSON,
+                OPT_QUIET, OPT_END},
     .threads = 1,
     .batch = 1,
     .run = run,

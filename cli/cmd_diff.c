@@ -132,7 +132,7 @@ const command cmd_diff = {
         "best gain for each channel, which is fair to methods that rescale channels; added is\n"
         "the error that a layer adds to that of its worst input.\n",
     .options = {OPT_DATA, OPT_PREP, OPT_LIMIT, OPT_THRESHOLD, OPT_BATCH, OPT_THREADS, OPT_CPU,
-                OPT_JSON, OPT_QUIET, OPT_END},
+                OPT_TABLES, OPT_JSON, OPT_QUIET, OPT_END},
     .threads = 0,
     .batch = 1,
     .limit = 64,

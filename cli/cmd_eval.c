@@ -144,8 +144,8 @@ const command cmd_eval = {
         "Agreement is the share of images with the same top-1 as the first model, so list the\n"
         "float model first. Without labels only agreement is shown. Preprocessing comes from\n"
         "--prep, else from the first model file that carries one.\n",
-    .options = {OPT_DATA, OPT_PREP, OPT_LIMIT, OPT_BATCH, OPT_THREADS, OPT_CPU, OPT_JSON, OPT_QUIET,
-                OPT_END},
+    .options = {OPT_DATA, OPT_PREP, OPT_LIMIT, OPT_BATCH, OPT_THREADS, OPT_CPU, OPT_TABLES,
+                OPT_JSON, OPT_QUIET, OPT_END},
     .threads = 0,
     .batch = 16,
     .run = run,

@@ -139,7 +139,7 @@ const command cmd_run = {
     .example = "fewbit run net.fewbit cat.jpg dog.png\n",
     .notes = "IMAGE is a JPEG or PNG file, or anything that --data takes elsewhere. Nothing is\n"
              "printed unless every image could be read.\n",
-    .options = {OPT_TOP, OPT_LABELS, OPT_PREP, OPT_THREADS, OPT_CPU, OPT_JSON, OPT_END},
+    .options = {OPT_TOP, OPT_LABELS, OPT_PREP, OPT_THREADS, OPT_CPU, OPT_TABLES, OPT_JSON, OPT_END},
     .threads = 0,
     .batch = 1,
     .run = run,

@@ -121,6 +121,7 @@ fb_measure_options measure_options(const arguments *args, progress *p)
     fb_measure_options_default(&o);
     o.n_threads = args->threads;
     o.cpu = args->cpu;
+    o.tables = args->decode ? FB_TABLES_DECODE : FB_TABLES_LOOKUP;
     o.batch = args->batch;
     o.seed = args->seed;
     o.progress = progress_show;

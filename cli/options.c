@@ -41,6 +41,8 @@ const option_def option_table[OPT_COUNT] = {
     OPTION(OPT_THREADS, 'j', "threads", ARG_NEEDED, "N", "threads (0 = all cores)"),
     OPTION(OPT_CPU, 0, "cpu", ARG_NEEDED, "LEVEL",
            "instruction sets to use: ref, avx2, vnni, vbmi, neon, all, or several joined by ','"),
+    OPTION(OPT_TABLES, 0, "tables", ARG_NEEDED, "HOW",
+           "layers with look-up tables: lookup (default), or decode, on their decoded weights"),
     OPTION(OPT_KERNELS, 0, "kernels", ARG_NONE, "", "list the kernels and which this CPU may use"),
     OPTION(OPT_METHODS, 0, "methods", ARG_NONE, "", "list the methods and their options"),
     OPTION(OPT_JSON, 0, "json", ARG_MAY, "FILE",
@@ -175,6 +177,11 @@ static int take(arguments *a, option_id id, const char *text)
     case OPT_CPU:
         return fb_cpu_parse(text, &a->cpu) == FB_OK ? EXIT_DONE
                                                     : fail_status(FB_E_ARG, a->command->name);
+    case OPT_TABLES:
+        a->decode = strcmp(text, "decode") == 0;
+        return a->decode || strcmp(text, "lookup") == 0
+                   ? EXIT_DONE
+                   : bad_value(a, id, text, "lookup or decode");
     case OPT_JSON:
         a->json = true;
         a->json_file = text;

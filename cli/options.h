@@ -30,6 +30,7 @@ typedef enum option_id {
     OPT_THRESHOLD,
     OPT_THREADS,
     OPT_CPU,
+    OPT_TABLES,
     OPT_KERNELS,
     OPT_METHODS,
     OPT_JSON,
@@ -63,7 +64,7 @@ typedef struct arguments {
     uint32_t batch, threads, cpu, top;
     uint32_t widths[MAX_WIDTHS], n_widths;
     double seconds, threshold;
-    bool force, dry_run, sensitivity, kernels, methods, json, quiet, verbose;
+    bool force, dry_run, sensitivity, kernels, methods, json, quiet, verbose, decode;
 } arguments;
 
 typedef struct command {

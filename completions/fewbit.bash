@@ -19,6 +19,9 @@ _fewbit()
     --cpu)
         mapfile -t COMPREPLY < <(compgen -W "ref avx2 vnni vbmi neon all" -- "$cur")
         return ;;
+    --tables)
+        mapfile -t COMPREPLY < <(compgen -W "lookup decode" -- "$cur")
+        return ;;
     --to)
         mapfile -t COMPREPLY < <(compgen -W "onnx" -- "$cur")
         return ;;

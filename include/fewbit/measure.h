@@ -14,6 +14,7 @@ extern "C" {
 typedef struct fb_measure_options {
     uint32_t n_threads; /* 0 = all cores */
     uint32_t cpu;       /* mask as in fb_plan_options */
+    fb_tables tables;   /* as there; verify always looks up */
     uint32_t batch;     /* images a run; >= 1. A model whose input has a fixed first dim keeps it */
     uint64_t seed;      /* of made-up inputs (bench, verify) */
     fb_progress progress;

@@ -33,11 +33,18 @@ FB_API uint32_t fb_n_kernels(void);
 FB_API fb_status fb_kernel(uint32_t i, fb_kernel_info *info);
 FB_API const char *fb_cpu_name(uint32_t bit); /* "ref" for 0, "avx2", "neon"; "?" else */
 
+/* How a layer is computed whose weights are codewords with tables (product encoding). */
+typedef enum fb_tables {
+    FB_TABLES_LOOKUP, /* by look-up, where the layer's input and codewords allow it */
+    FB_TABLES_DECODE  /* on the decoded weights; docs/NUMERICS.md bounds the difference */
+} fb_tables;
+
 typedef struct fb_plan_options {
     uint32_t batch; /* >= 1 */
     uint32_t cpu;   /* mask; 0 = reference kernels only */
     bool keep_all;  /* no tensor shares memory with another, so that every one can be read after
                        a run (fb_run_tensor); costs memory */
+    fb_tables tables;
 } fb_plan_options;
 
 FB_API void fb_plan_options_default(fb_plan_options *options); /* batch 1, all usable, false */

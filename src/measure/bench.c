@@ -71,7 +71,8 @@ static fb_status fill_inputs(lane *l, uint64_t seed)
 
 static fb_status open_lane(lane *l, const fb_model *model, const fb_measure_options *options)
 {
-    fb_plan_options plan = {.batch = options->batch, .cpu = options->cpu};
+    fb_plan_options plan = {
+        .batch = options->batch, .cpu = options->cpu, .tables = options->tables};
     l->model = model;
     FB_TRY(fb_plan_create(model, &plan, &l->plan));
     FB_TRY(fb_run_create(l->plan, options->n_threads, &l->run));

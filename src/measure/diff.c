@@ -58,7 +58,8 @@ static void release(comparison *c)
 static fb_status open_side(side *s, const fb_model *model, const fb_measure_options *options)
 {
     fb_sample_shape shape;
-    fb_plan_options plan = {.batch = options->batch, .cpu = options->cpu, .keep_all = true};
+    fb_plan_options plan = {
+        .batch = options->batch, .cpu = options->cpu, .keep_all = true, .tables = options->tables};
     s->model = model;
     FB_TRY(fb_model_sample_shape(model, &shape));
     FB_TRY(fb_plan_create(model, &plan, &s->plan));

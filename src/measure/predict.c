@@ -36,7 +36,8 @@ static fb_status prepare(fb_predictor *p, const fb_model *model, const fb_measur
     FB_TRY(fb_model_sample_shape(model, &shape));
     if (fb_model_n_outputs(model) < 1)
         return fb_fail(FB_E_UNSUPPORTED, "the model has no output");
-    fb_plan_options plan = {.batch = options->batch, .cpu = options->cpu};
+    fb_plan_options plan = {
+        .batch = options->batch, .cpu = options->cpu, .tables = options->tables};
     FB_TRY(fb_plan_create(model, &plan, &p->plan));
     FB_TRY(fb_run_create(p->plan, options->n_threads, &p->run));
     FB_TRY(fb_feed_init(&p->feed, model, p->run));

@@ -7,6 +7,7 @@
  * constant is taken as such units already, an f32 one is rounded to them. */
 #include "kernels/conv_q.h"
 #include "plan/op_conv_fx.h"
+#include "plan/op_prod_q.h"
 #include "plan/op_q.h"
 
 typedef struct conv_params {
@@ -126,6 +127,8 @@ static fb_status prepare_layer(fb_prepare *p, fbk_conv_q *c, const fb_act *act, 
         c->y_lo = y.lo;
         c->y_hi = y.hi;
     }
+    if (fb_prod_q_takes(p, p->in[1], x, c->groups))
+        return fb_prepare_prod_q(p, c, x, &y);
     fb_status status;
     FB_GO(read_source(p, x, &y, f32_out, c->oc, &s));
     fbk_conv_q_values(c, s.w, s.values);
@@ -152,12 +155,13 @@ fail:
 }
 
 /* The layer's codes, or false: it is declined. */
-static bool takes(const fb_prepare *p, fb_codes *x, fb_codes *y, bool *f32_out)
+static bool takes(const fb_prepare *p, uint32_t groups, fb_codes *x, fb_codes *y, bool *f32_out)
 {
     const fb_slot *out = p->out[0];
     *f32_out = out->enc->kind == FB_ENC_PLAIN && out->shape.dtype == FB_F32;
     return p->in[0]->place != FB_PLACE_CONST && fb_codes8_of(p->in[0], x) &&
-           (*f32_out || fb_codes8_of(out, y)) && takes_weight(p->in[1]) && takes_bias(p->in[2]) &&
+           (*f32_out || fb_codes8_of(out, y)) && takes_bias(p->in[2]) &&
+           (takes_weight(p->in[1]) || (p->in[1] && fb_prod_q_takes(p, p->in[1], x, groups))) &&
            p->in[0]->elems < UINT32_MAX && out->elems < UINT32_MAX;
 }
 
@@ -168,7 +172,7 @@ fb_status fb_prepare_conv_q(fb_prepare *p)
     bool f32_out;
     if (a->fixed.acc_bits)
         return fb_prepare_conv_fx(p);
-    if (p->in[0]->shape.rank != 4 || !takes(p, &x, &y, &f32_out))
+    if (p->in[0]->shape.rank != 4 || !takes(p, (uint32_t)a->groups, &x, &y, &f32_out))
         return FB_OK;
     fb_window_attr w = {a->kh,    a->kw,    a->stride_h, a->stride_w, a->dil_h,
                         a->dil_w, a->pad_t, a->pad_l,    a->pad_b,    a->pad_r};
@@ -199,7 +203,7 @@ fb_status fb_prepare_dense_q(fb_prepare *p)
     bool f32_out;
     if (p->node->attr.dense.fixed.acc_bits)
         return fb_prepare_dense_fx(p);
-    if (!takes(p, &x, &y, &f32_out))
+    if (!takes(p, 1, &x, &y, &f32_out))
         return FB_OK;
     const fb_shape *w = &p->in[1]->shape;
     FB_ENSURE(w->rank == 2 && p->in[0]->elems % (size_t)w->dims[1] == 0);

@@ -149,6 +149,7 @@ fb_status fb_plan_create_form(const fb_model *model, const fb_plan_options *opti
     plan->batch = options->batch;
     plan->cpu = options->cpu & fb_cpu_detect();
     plan->keep_all = options->keep_all;
+    plan->tables = options->tables;
     plan->form = form;
     plan->band_rows = band_rows;
     plan->arena = fb_arena_create();

@@ -86,6 +86,7 @@ struct fb_plan {
     fb_arena *arena; /* params, packed weights, names */
     uint32_t batch, cpu;
     bool keep_all;
+    fb_tables tables;
     fb_form form;
     uint32_t band_rows; /* output rows of a band; 0 = chosen for each layer */
     size_t *live;       /* [nodes] bytes of activations alive at each; for plan/room.c */
