@@ -4,7 +4,10 @@
 #include "base/alloc.h"
 #include "base/size.h"
 #include "base/status.h"
+#include "compress/accumulator.h"
+#include "compress/bias.h"
 #include "compress/linalg.h"
+#include "model/product.h"
 
 #include <string.h>
 
@@ -251,6 +254,17 @@ fail:
     return status;
 }
 
+/* Vectors of codewords are not cut. */
+static fb_pieces pieces_of(const fb_gather *g, uint32_t k)
+{
+    const fb_node *n = &g->job->model->nodes[g->layers[k].node];
+    const fb_tensor *w = &g->job->model->tensors[n->in[1]];
+    fb_pieces pieces = {0};
+    if (w->enc.kind == FB_ENC_PRODUCT && !w->enc.along_kernel)
+        pieces = (fb_pieces){(size_t)w->dims[w->rank - 1], w->enc.sub};
+    return pieces;
+}
+
 fb_status fb_gather_problem(fb_gather *g, uint32_t k, fb_problem *p)
 {
     const fb_model *ref = g->job->reference;
@@ -265,7 +279,8 @@ fb_status fb_gather_problem(fb_gather *g, uint32_t k, fb_problem *p)
         return no_memory();
     fb_status status;
     FB_GO(fb_tensor_decode(w, values));
-    FB_GO(fb_problem_init((size_t)w->dims[0], (size_t)(n / w->dims[0]), groups, values, p));
+    FB_GO(fb_problem_init((size_t)w->dims[0], (size_t)(n / w->dims[0]), groups, pieces_of(g, k),
+                          values, p));
     FB_GO(collect(g, k, p));
     fb_problem_centre(p);
 fail:
@@ -371,4 +386,50 @@ void fb_gather_close(fb_gather *g)
     fb_pool_destroy(g->pool);
     fb_free(g->layers);
     *g = (fb_gather){0};
+}
+
+/* --- what solvers leave ---------------------------------------------------------------------- */
+
+fb_status fb_gather_move_bias(fb_gather *g, uint32_t k, const double *shift)
+{
+    const fb_gather_layer *l = &g->layers[k];
+    const fb_node *o = &g->job->reference->nodes[l->origin];
+    int32_t of = o->n_in > 2 ? o->in[2] : -1, bias;
+    fb_model *m = g->job->model;
+    size_t ct = (size_t)m->tensors[m->nodes[l->node].in[1]].dims[0];
+    FB_TRY(fb_bias_own(m, l->node, (uint32_t)ct, &bias));
+    float *b = (float *)(uintptr_t)m->tensors[bias].data;
+    memset(b, 0, ct * sizeof *b);
+    if (of >= 0)
+        FB_TRY(fb_tensor_decode(&g->job->reference->tensors[of], b));
+    for (size_t i = 0; i < ct; i++)
+        b[i] = (float)((double)b[i] + shift[i]);
+    return fb_accumulator_check(m, &m->nodes[l->node]);
+}
+
+static fb_status refuse_dry_run(const fb_job *job)
+{
+    bool entropy = job->model->entropy;
+    for (uint32_t i = job->step + 1; i < job->recipe->n_steps; i++) {
+        const fb_recipe_step *s = &job->recipe->steps[i];
+        if (strcmp(s->method->name, "entropy") == 0)
+            entropy = s->option[0].choice == 0;
+    }
+    return entropy ? fb_fail(FB_E_ARG,
+                             "the codes depend on the calibration data, and so does the size of "
+                             "an entropy-coded file; a dry run needs entropy=off")
+                   : FB_OK;
+}
+
+fb_status fb_gather_pretend(fb_job *job, const bool *wanted)
+{
+    fb_model *m = job->model;
+    FB_TRY(refuse_dry_run(job));
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        int32_t bias;
+        const fb_tensor *out = &m->tensors[m->nodes[i].out[0]];
+        if (wanted[i])
+            FB_TRY(fb_bias_own(m, (uint32_t)i, (uint32_t)out->dims[out->rank - 1], &bias));
+    }
+    return FB_OK;
 }

@@ -43,4 +43,10 @@ fb_status fb_gather_error(const fb_gather *g, const fb_problem *p, const float *
 /* Layer k is final: both stages move on to the next one. */
 fb_status fb_gather_advance(fb_gather *g, uint32_t k);
 
+/* The bias of layer k becomes the reference's, moved by shift [channels]. */
+fb_status fb_gather_move_bias(fb_gather *g, uint32_t k, const double *shift);
+/* Bias tensors as a real run leaves them, for a dry run; FB_E_ARG where the file's size would
+ * depend on the data. */
+fb_status fb_gather_pretend(fb_job *job, const bool *wanted);
+
 #endif

@@ -1,8 +1,6 @@
 /* gptq and adaround: codes chosen anew against calibration data, layer after layer; scales and
  * levels stay an earlier step's (METHODS M.6, M.9, IV). Each layer's bias moves by
  * E[W xf] - E[w xq], so that the mean of its response is the reference's. */
-#include "compress/accumulator.h"
-#include "compress/bias.h"
 #include "compress/gather.h"
 #include "compress/solve.h"
 
@@ -35,20 +33,6 @@ static bool is_wanted(const fb_model *m, size_t i)
             return false;
     }
     return true;
-}
-
-static fb_status refuse_dry_run(const fb_job *job)
-{
-    bool entropy = job->model->entropy;
-    for (uint32_t i = job->step + 1; i < job->recipe->n_steps; i++) {
-        const fb_recipe_step *s = &job->recipe->steps[i];
-        if (strcmp(s->method->name, "entropy") == 0)
-            entropy = s->option[0].choice == 0;
-    }
-    return entropy ? fb_fail(FB_E_ARG,
-                             "the codes depend on the calibration data, and so does the size of "
-                             "an entropy-coded file; a dry run needs entropy=off")
-                   : FB_OK;
 }
 
 /* --- one layer ------------------------------------------------------------------------------- */
@@ -117,23 +101,6 @@ fail:
     return status;
 }
 
-/* The reference's bias, moved by `shift`. */
-static fb_status move_bias(work *w, uint32_t k, const double *shift, size_t ct)
-{
-    const fb_gather_layer *l = &w->gather.layers[k];
-    const fb_node *o = &w->job->reference->nodes[l->origin];
-    int32_t of = o->n_in > 2 ? o->in[2] : -1, bias;
-    fb_model *m = w->job->model;
-    FB_TRY(fb_bias_own(m, l->node, (uint32_t)ct, &bias));
-    float *b = (float *)(uintptr_t)m->tensors[bias].data;
-    memset(b, 0, ct * sizeof *b);
-    if (of >= 0)
-        FB_TRY(fb_tensor_decode(&w->job->reference->tensors[of], b));
-    for (size_t i = 0; i < ct; i++)
-        b[i] = (float)((double)b[i] + shift[i]);
-    return fb_accumulator_check(m, &m->nodes[l->node]);
-}
-
 static fb_status round_layer(work *w, uint32_t k)
 {
     fb_model *m = w->job->model;
@@ -160,7 +127,7 @@ static fb_status round_layer(work *w, uint32_t k)
     fb_job_tell_error(w->job, n->name, before, after);
     FB_GO(fb_reround_store(&r, m, weight));
     fb_problem_shift(&p, value, shift);
-    FB_GO(move_bias(w, k, shift, r.ct));
+    FB_GO(fb_gather_move_bias(&w->gather, k, shift));
 fail:
     fb_free(value);
     fb_free(shift);
@@ -170,20 +137,6 @@ fail:
 }
 
 /* --- the pass -------------------------------------------------------------------------------- */
-
-/* Bias tensors as a real run leaves them. */
-static fb_status pretend(fb_job *job, const bool *wanted)
-{
-    fb_model *m = job->model;
-    FB_TRY(refuse_dry_run(job));
-    for (size_t i = 0; i < m->n_nodes; i++) {
-        int32_t bias;
-        const fb_tensor *out = &m->tensors[m->nodes[i].out[0]];
-        if (wanted[i])
-            FB_TRY(fb_bias_own(m, (uint32_t)i, (uint32_t)out->dims[out->rank - 1], &bias));
-    }
-    return FB_OK;
-}
 
 static fb_status run(fb_job *job, const fb_recipe_step *step, bool adaround)
 {
@@ -206,7 +159,7 @@ static fb_status run(fb_job *job, const fb_recipe_step *step, bool adaround)
         goto fail;
     }
     if (job->dry_run) {
-        status = pretend(job, wanted);
+        status = fb_gather_pretend(job, wanted);
         goto fail;
     }
     FB_GO(fb_gather_open(job, (uint64_t)step->option[OPT_IMAGES].number,

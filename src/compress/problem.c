@@ -34,7 +34,16 @@ static fb_status part_init(fb_problem_part *s)
     return s->gram && s->cross && s->power && s->mean_x && s->mean_y ? FB_OK : no_memory();
 }
 
-fb_status fb_problem_init(size_t ct, size_t inner, size_t groups, const float *w, fb_problem *p)
+/* The last place to cut at or before column `at`. */
+static size_t cut_at(fb_pieces p, size_t inner, size_t at)
+{
+    if (p.run == 0 || at == inner)
+        return at;
+    return at / p.run * p.run + at % p.run / p.piece * p.piece;
+}
+
+fb_status fb_problem_init(size_t ct, size_t inner, size_t groups, fb_pieces pieces, const float *w,
+                          fb_problem *p)
 {
     size_t blocks =
         inner <= FB_PROBLEM_WHOLE ? 1 : (inner + FB_PROBLEM_BLOCK - 1) / FB_PROBLEM_BLOCK;
@@ -55,7 +64,8 @@ fb_status fb_problem_init(size_t ct, size_t inner, size_t groups, const float *w
     for (size_t g = 0; g < groups; g++) {
         for (size_t b = 0; b < blocks; b++) {
             fb_problem_part *s = &p->parts[p->n_parts++];
-            size_t from = inner * b / blocks, to = inner * (b + 1) / blocks;
+            size_t from = cut_at(pieces, inner, inner * b / blocks);
+            size_t to = cut_at(pieces, inner, inner * (b + 1) / blocks);
             *s = (fb_problem_part){
                 .row = ct / groups * g, .n_rows = ct / groups, .col = from, .d = to - from};
             FB_GO(part_init(s));

@@ -11,7 +11,7 @@
  *
  * A problem has parts, which do not touch each other: a group of a grouped convolution (depthwise:
  * one for each channel), or, where a channel has more than FB_PROBLEM_WHOLE weights, blocks of at
- * most FB_PROBLEM_BLOCK columns. Such blocks leave out what errors in different blocks have to do
+ * about FB_PROBLEM_BLOCK columns. Such blocks leave out what errors in different blocks have to do
  * with each other (block-diagonal G): a 25,088-input layer takes 0.4 GB instead of 5.
  *
  * Weights are in the order of the tensor, [oc][kh][kw][ic / groups], one sample is one receptive
@@ -46,9 +46,16 @@ typedef struct fb_problem {
     fb_problem_part *parts;
 } fb_problem;
 
+/* Where blocks may be cut: a channel's columns are runs of `run` (a divisor of inner), each of
+ * which may be cut behind every `piece` columns. 0, 0: anywhere. */
+typedef struct fb_pieces {
+    size_t run, piece;
+} fb_pieces;
+
 /* Parts and their memory, all zero. `groups` divides ct; a group's rows are side by side. w is
  * copied. */
-fb_status fb_problem_init(size_t ct, size_t inner, size_t groups, const float *w, fb_problem *p);
+fb_status fb_problem_init(size_t ct, size_t inner, size_t groups, fb_pieces pieces, const float *w,
+                          fb_problem *p);
 void fb_problem_free(fb_problem *p);
 
 /* The moments of n samples: x [n][d] and y [n][n_rows] of part i in x[i] and y[i]. Sums are formed

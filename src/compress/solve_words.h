@@ -10,7 +10,7 @@
 enum { FB_EC_CODES = 1, FB_EC_WORDS = 2, FB_EC_ALL = 3 };
 
 typedef struct fb_ec_options {
-    uint32_t sweeps; /* at most, 1 or more */
+    uint32_t sweeps; /* at most; 0 only measures */
     unsigned moves;  /* FB_EC_... what may move, beside scales */
     double enough;   /* ends when a sweep takes less than this share off J */
     /* Called after every step that moved something; *w is as it is then. NULL: not. */

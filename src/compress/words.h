@@ -8,7 +8,7 @@
 #ifndef FB_COMPRESS_WORDS_H
 #define FB_COMPRESS_WORDS_H
 
-#include "base/status.h"
+#include "model/model.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -57,5 +57,16 @@ void fb_words_decode(const fb_words *w, float *out);
 
 /* The same codes and scales with other codewords [n_stages][n_books][n_words][d], channel `row`. */
 void fb_words_spread(const fb_words *w, const double *word, size_t row, double *out);
+
+/* --- tensors (words_tensor.c) ---------------------------------------------------------------- */
+
+/* A constant in the product encoding; FB_E_UNSUPPORTED for others, and for one that has look-up
+ * tables. After a failure *w is empty. */
+fb_status fb_words_open(const fb_tensor *t, fb_words *w);
+/* Codewords as an encoding with words of so many bits (8, 16 or 32) can hold them. unit [n_stages]
+ * receives what an integer 1 of a stage stands for, 1 where words are floats. */
+void fb_words_round(fb_words *w, unsigned bits, double *unit);
+/* Writes indices, words, which are rounded, and scales back. */
+fb_status fb_words_store(fb_words *w, const double *unit, fb_model *m, int32_t tensor);
 
 #endif

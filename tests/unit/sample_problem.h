@@ -43,7 +43,7 @@ static inline void toy_open(toy *t, size_t ct, size_t d, const double *gram, con
 {
     *t = (toy){.ct = ct, .d = d};
     net_ok(fb_pool_create(2, &t->pool));
-    net_ok(fb_problem_init(ct, d, 1, w, &t->p));
+    net_ok(fb_problem_init(ct, d, 1, (fb_pieces){0}, w, &t->p));
     fb_problem_part *s = &t->p.parts[0];
     memcpy(s->gram, gram, d * d * sizeof *gram);
     for (size_t r = 0; r < ct; r++) {

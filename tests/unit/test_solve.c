@@ -90,7 +90,7 @@ static void asymmetric_target(void **state)
         qf += (double)(xq[i] * xf[i]);
     }
     net_ok(fb_pool_create(1, &pool));
-    net_ok(fb_problem_init(1, 1, 1, &w, &p));
+    net_ok(fb_problem_init(1, 1, 1, (fb_pieces){0}, &w, &p));
     net_ok(fb_problem_measure(&p, 4, (const float *[]){xq}, (const float *[]){y}, pool));
     double u = 1 / sqrt(p.parts[0].gram[0]), target;
     net_ok(fb_problem_target(&p.parts[0], &u, &target));

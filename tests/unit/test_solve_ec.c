@@ -113,7 +113,7 @@ static void open_toy(toy *t, size_t ct, size_t groups, size_t taps, size_t c, si
         }
     }
     net_ok(fb_pool_create(threads, &t->pool));
-    net_ok(fb_problem_init(ct, inner, groups, t->w, &t->p));
+    net_ok(fb_problem_init(ct, inner, groups, (fb_pieces){c, 2}, t->w, &t->p));
     net_ok(fb_problem_measure(&t->p, n, x, y, t->pool));
 }
 
@@ -139,7 +139,7 @@ static void the_closed_form(void **state)
     fb_ec_options o = {.sweeps = 1, .moves = FB_EC_WORDS};
     double error[2];
     net_ok(fb_pool_create(1, &t.pool));
-    net_ok(fb_problem_init(2, 2, 1, w, &t.p));
+    net_ok(fb_problem_init(2, 2, 1, (fb_pieces){0}, w, &t.p));
     net_ok(fb_problem_measure(&t.p, 3, (const float *[]){x}, (const float *[]){y_of}, t.pool));
     fill_words(&t, 2, 2, 1, false, false);
     memset(t.words.code, 0, 2);

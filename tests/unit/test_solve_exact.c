@@ -285,7 +285,7 @@ static void blocks_of_a_large_layer(void **state)
         w[i] = net_random();
         changed[i] = w[i] + 0.1f * net_random();
     }
-    net_ok(fb_problem_init(CT, INNER, 1, w, &p));
+    net_ok(fb_problem_init(CT, INNER, 1, (fb_pieces){0}, w, &p));
     assert_int_equal(p.n_parts, 3);
     size_t col = 0;
     for (uint32_t b = 0; b < p.n_parts; b++) { /* x of a block [N][d] behind the last one's */
@@ -371,7 +371,7 @@ static void measured(size_t ct, size_t inner, const float *w, size_t n, const fl
 {
     float *y = NULL;
     const float *ys[8];
-    net_ok(fb_problem_init(ct, inner, 1, w, p));
+    net_ok(fb_problem_init(ct, inner, 1, (fb_pieces){0}, w, p));
     y = malloc(p->n_parts * n * ct * sizeof *y);
     for (uint32_t b = 0; b < p->n_parts; b++) {
         const fb_problem_part *s = &p->parts[b];
