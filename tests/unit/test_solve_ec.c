@@ -7,10 +7,9 @@
 
 #include <cmocka.h>
 
+#include "compress/solve.h"
 #include "compress/solve_words.h"
 #include "unit/compress_net.h"
-
-enum { MOST = 4096 };
 
 /* A convolution of `taps` positions and c channels a group, its samples, and codewords. */
 typedef struct toy {
@@ -131,16 +130,15 @@ static void close_toy(toy *t)
  * (1, 1): the word is (3, 2). */
 static void the_closed_form(void **state)
 {
-    const float x[6] = {1, 0, 0, 1, 1, 1}, y[6] = {2, 1, 4, 3, 2, 8}, w[4] = {0};
-    const float y_of[6] = {2, 4, 1, 3, 2, 8}; /* [sample][channel] */
+    const float x[6] = {1, 0, 0, 1, 1, 1}, w[4] = {0};
+    const float y[6] = {2, 4, 1, 3, 2, 8}; /* [sample][channel] */
     (void)state;
-    (void)y;
     toy t = {.ct = 2, .groups = 1, .taps = 1, .c = 2, .n = 3};
     fb_ec_options o = {.sweeps = 1, .moves = FB_EC_WORDS};
     double error[2];
     net_ok(fb_pool_create(1, &t.pool));
     net_ok(fb_problem_init(2, 2, 1, (fb_pieces){0}, w, &t.p));
-    net_ok(fb_problem_measure(&t.p, 3, (const float *[]){x}, (const float *[]){y_of}, t.pool));
+    net_ok(fb_problem_measure(&t.p, 3, (const float *[]){x}, (const float *[]){y}, t.pool));
     fill_words(&t, 2, 2, 1, false, false);
     memset(t.words.code, 0, 2);
     memset(t.words.word, 0, 4 * sizeof *t.words.word);
@@ -176,7 +174,6 @@ static void falls_at_every_step(void **state)
         double before = t.last;
         fb_ec_options o = {.sweeps = 4, .moves = FB_EC_ALL, .watch = see, .user = &t};
         net_ok(fb_solve_ec(&t.p, &t.words, &o, t.pool, error));
-        print_message("case %zu: %g -> %g\n", i, error[0], error[1]);
         assert_true(t.steps > 8);
         assert_true(fabs(error[0] - before) < 1e-5 * before);
         assert_true(fabs(error[1] - sample_error(&t)) < 1e-5 * before);
@@ -185,11 +182,199 @@ static void falls_at_every_step(void **state)
     }
 }
 
+/* Bits do not depend on threads. */
+static void any_number_of_threads(void **state)
+{
+    (void)state;
+    for (int layer = 0; layer < 2; layer++) {
+        toy t[2];
+        for (uint32_t i = 0; i < 2; i++) {
+            double error[2];
+            fb_ec_options o = {.sweeps = 2, .moves = FB_EC_ALL};
+            net_state = 5;
+            open_toy(&t[i], 70, 1, 9, 24, 150, 1 + 2 * i);
+            fill_words(&t[i], 4, 12, 2, layer, false);
+            t[i].words.own_scales = true;
+            net_ok(fb_solve_ec(&t[i].p, &t[i].words, &o, t[i].pool, error));
+        }
+        const fb_words *a = &t[0].words, *b = &t[1].words;
+        size_t words = a->n_stages * a->n_books * a->n_words * a->d;
+        assert_memory_equal(a->code, b->code, a->ct * a->n_blocks * a->n_stages);
+        assert_memory_equal(a->word, b->word, words * sizeof *a->word);
+        assert_memory_equal(a->scale, b->scale, a->ct * sizeof *a->scale);
+        close_toy(&t[0]);
+        close_toy(&t[1]);
+    }
+}
+
+/* 2 channels of 3 weights, 2 words of one element for all: 64 choices of indices, each with its
+ * best words. From those of the least J nothing moves; no start ends below it. */
+static void against_all_choices(void **state)
+{
+    double least = INFINITY, reached = INFINITY, error[2];
+    toy t;
+    (void)state;
+    net_state = 1234;
+    open_toy(&t, 2, 1, 1, 3, 50, 1);
+    fill_words(&t, 1, 2, 1, true, false);
+    for (unsigned choice = 0; choice < 64; choice++) {
+        for (int fit = 0; fit < 2; fit++) {
+            fb_ec_options o = {.sweeps = 30, .moves = fit ? FB_EC_WORDS : FB_EC_ALL};
+            for (unsigned i = 0; i < 6; i++)
+                t.words.code[i] = choice >> i & 1;
+            t.words.word[0] = -0.4;
+            t.words.word[1] = 0.4;
+            net_ok(fb_solve_ec(&t.p, &t.words, &o, t.pool, error));
+            assert_true(error[1] <= error[0]);
+            if (fit)
+                least = fmin(least, error[1]);
+            else
+                reached = fmin(reached, error[1]);
+        }
+    }
+    assert_true(fabs(reached - least) < 1e-6 * least);
+    close_toy(&t);
+}
+
+/* Weights that were drawn from codewords, words and indices known: J = 0, and it stays. */
+static void without_loss(void **state)
+{
+    toy t;
+    double error[2], value[108];
+    (void)state;
+    net_state = 21;
+    open_toy(&t, 10, 1, 9, 12, 300, 2);
+    fill_words(&t, 4, 6, 2, false, false);
+    for (size_t r = 0; r < t.ct; r++) {
+        t.words.scale[r] = 0.5 + (double)r;
+        fb_words_decode_row(&t.words, r, value);
+        for (size_t j = 0; j < 108; j++)
+            t.w[r * 108 + j] = (float)value[j];
+        for (size_t i = 0; i < t.n; i++) {
+            double y = 0;
+            for (size_t j = 0; j < 108; j++)
+                y += value[j] * (double)t.x[i * 108 + j];
+            t.y[i * t.ct + r] = (float)y;
+        }
+    }
+    fb_problem_free(&t.p);
+    net_ok(fb_problem_init(t.ct, 108, 1, (fb_pieces){0}, t.w, &t.p));
+    net_ok(fb_problem_measure(&t.p, t.n, (const float *[]){t.x}, (const float *[]){t.y}, t.pool));
+    t.words.own_scales = true;
+    fb_ec_options o = {.sweeps = 3, .moves = FB_EC_ALL};
+    double power = fb_problem_power(&t.p);
+    net_ok(fb_solve_ec(&t.p, &t.words, &o, t.pool, error));
+    assert_true(fabs(error[0]) < 1e-9 * power && fabs(error[1]) < 1e-9 * power);
+    close_toy(&t);
+}
+
+/* --- gptvq ----------------------------------------------------------------------------------- */
+
+/* Vectors of one element on the integers from -7 to 7: the indices are GPTQ's. */
+static void gptvq_on_a_grid_is_gptq(void **state)
+{
+    enum { CT = 5, D = 12 };
+    const int64_t dims[2] = {CT, D};
+    float scale = 1;
+    fb_encoding e = {.kind = FB_ENC_AFFINE,
+                     .bits = 4,
+                     .is_signed = true,
+                     .axis = -1,
+                     .n_scales = 1,
+                     .scale = &scale};
+    uint8_t payload[CT * D / 2] = {0};
+    int32_t tensor, code[CT * D] = {0};
+    fb_model *m;
+    fb_reround r;
+    double error[2];
+    toy t;
+    (void)state;
+    net_state = 4321;
+    open_toy(&t, CT, 1, 1, D, 100, 2);
+    for (size_t i = 0; i < CT * D; i++) /* as if the weights had been larger */
+        t.p.w[i] *= 5;
+    for (size_t i = 0; i < CT * D; i++)
+        t.p.parts[0].cross[i] *= 5;
+    for (size_t i = 0; i < CT; i++)
+        t.p.parts[0].power[i] *= 25;
+    fb_problem_damp(&t.p, 0.01);
+    net_ok(fb_model_create(&m));
+    net_ok(fb_model_add_const(m, "w", FB_F32, 2, dims, t.p.w, &tensor));
+    net_ok(fb_model_set_payload(m, tensor, &e, payload, sizeof payload));
+    net_ok(fb_reround_open(&m->tensors[tensor], false, &r));
+    net_ok(fb_solve_gptq(&t.p.parts[0], &r, &(fb_gptq_options){false, false}, t.pool, code));
+    fill_words(&t, 1, 15, 1, true, false);
+    for (size_t k = 0; k < 15; k++)
+        t.words.word[k] = (double)k - 7;
+    memset(t.words.code, 0, CT * D);
+    net_ok(fb_solve_gptvq(&t.p, &t.words, 1, t.pool, error));
+    assert_true(error[1] < error[0]);
+    for (size_t i = 0; i < CT * D; i++)
+        assert_int_equal((int)t.words.code[i] - 7, code[i]);
+    fb_reround_close(&r);
+    fb_model_close(&m);
+    close_toy(&t);
+}
+
+/* Never worse than it came; better on average than words that are nearest to the weights. */
+static void nearest_words(toy *t)
+{
+    fb_words *w = &t->words;
+    for (size_t i = 0; i < w->ct * w->n_blocks; i++) {
+        double left[16];
+        size_t r = i / w->n_blocks, b = i % w->n_blocks;
+        for (size_t j = 0; j < w->d; j++)
+            left[j] = (double)t->w[r * w->inner + w->column[b * w->d + j]];
+        for (size_t s = 0; s < w->n_stages; s++) {
+            double least = INFINITY;
+            for (size_t k = 0; k < w->n_words; k++) {
+                const double *word = fb_words_word(w, s, w->book[b], k);
+                double sum = 0;
+                for (size_t j = 0; j < w->d; j++)
+                    sum += (left[j] - word[j]) * (left[j] - word[j]);
+                if (sum < least) {
+                    least = sum;
+                    w->code[i * w->n_stages + s] = (uint8_t)k;
+                }
+            }
+            for (size_t j = 0; j < w->d; j++)
+                left[j] -= fb_words_word(w, s, w->book[b], w->code[i * w->n_stages + s])[j];
+        }
+    }
+}
+
+static void gptvq_against_nearest(void **state)
+{
+    double sum[2] = {0};
+    (void)state;
+    for (uint64_t i = 0; i < 6; i++) {
+        toy t;
+        double error[2];
+        fb_ec_options measure = {.sweeps = 0};
+        net_state = 300 + i;
+        open_toy(&t, 24, 1, 3, 16, 400, 2);
+        fb_problem_damp(&t.p, 0.01);
+        fill_words(&t, 4, 16, 1 + i % 2, false, false);
+        for (size_t k = 0; k < t.words.n_stages * t.words.n_books * 16 * 4; k++)
+            t.words.word[k] *= k < t.words.n_books * 16 * 4 ? 2 : 1;
+        nearest_words(&t);
+        net_ok(fb_solve_ec(&t.p, &t.words, &measure, t.pool, error));
+        sum[0] += error[1];
+        net_ok(fb_solve_gptvq(&t.p, &t.words, 2, t.pool, error));
+        sum[1] += error[1];
+        assert_true(error[1] < error[0]);
+        close_toy(&t);
+    }
+    assert_true(sum[1] < 0.5 * sum[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_closed_form),
-        cmocka_unit_test(falls_at_every_step),
+        cmocka_unit_test(the_closed_form),       cmocka_unit_test(falls_at_every_step),
+        cmocka_unit_test(any_number_of_threads), cmocka_unit_test(against_all_choices),
+        cmocka_unit_test(without_loss),          cmocka_unit_test(gptvq_on_a_grid_is_gptq),
+        cmocka_unit_test(gptvq_against_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
