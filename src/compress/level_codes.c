@@ -69,7 +69,7 @@ static fb_status store(const fb_level_work *k, fb_model *m, int32_t tensor)
                      .level_bits = (uint8_t)k->level_bits,
                      .n_tables = (uint32_t)k->n_tables,
                      .level = k->level,
-                     .pow2 = k->rule->fit == FB_LEVELS_POW2};
+                     .pow2 = k->rule->fit == FB_LEVELS_POW2 || k->rule->pow2};
     if (!fb_packed_bytes(k->n, e.bits, &bytes))
         return fb_fail(FB_E_LIMIT, "weight '%.200s' is too large", m->tensors[tensor].name);
     uint8_t *data = fb_calloc(1, bytes);
@@ -118,9 +118,10 @@ static fb_status read_weights(fb_level_work *k, const fb_tensor *t)
     return FB_OK;
 }
 
-fb_status fb_level_encode(fb_model *m, int32_t tensor, const fb_level_rule *rule)
+fb_status fb_level_encode(fb_model *m, int32_t tensor, const fb_level_rule *rule,
+                          const float *importance)
 {
-    fb_level_work k = {.rule = rule};
+    fb_level_work k = {.rule = rule, .importance = importance};
     fb_status status;
     FB_GO(read_weights(&k, &m->tensors[tensor]));
     if (rule->fit >= FB_LEVELS_POW2)

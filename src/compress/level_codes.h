@@ -37,10 +37,13 @@ typedef struct fb_level_rule {
     uint64_t seed;
     unsigned level_bits; /* 2..16: k-means and even levels are rounded to integers; 0: floats */
     fb_level_zero zero;  /* of k-means: one level is 0 exactly */
+    bool pow2;           /* scales are powers of two, as fixed point wants them; with level_bits */
 } fb_level_rule;
 
 /* Replaces a plain weight [output channels][...] by indices and levels. FB_E_FORMAT when a weight
- * is not finite. Scales along channels lie on the grid of numeric/grid.h. */
-fb_status fb_level_encode(fb_model *m, int32_t tensor, const fb_level_rule *rule);
+ * is not finite. Scales along channels lie on the grid of numeric/grid.h. importance, for k-means:
+ * what the squared error of each element counts, > 0; NULL: all the same. */
+fb_status fb_level_encode(fb_model *m, int32_t tensor, const fb_level_rule *rule,
+                          const float *importance);
 
 #endif

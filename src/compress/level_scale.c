@@ -6,13 +6,15 @@
 
 #include <math.h>
 
-double fb_level_error(const float *w, size_t n, float scale, const float *level, uint32_t n_levels)
+double fb_level_error(const fb_level_work *k, size_t from, size_t n, float scale)
 {
+    const float *w = k->w + from, *importance = k->importance ? k->importance + from : NULL;
+    const uint32_t n_levels = k->n_levels;
     float value[FB_FIT_MOST_LEVELS], upper[FB_FIT_MOST_LEVELS];
     uint32_t half = 1;
     double sum = 0;
     for (uint32_t i = 0; i < n_levels; i++)
-        value[i] = scale * level[i];
+        value[i] = scale * k->level[i];
     for (uint32_t i = 0; i + 1 < n_levels; i++)
         upper[i] = (value[i] + value[i + 1]) / 2;
     while (2 * half < n_levels)
@@ -22,30 +24,31 @@ double fb_level_error(const float *w, size_t n, float scale, const float *level,
         for (uint32_t step = half; step > 0; step /= 2)
             at += at + step < n_levels && w[i] > upper[at + step - 1] ? step : 0;
         float d = w[i] - value[at];
-        sum += (double)(d * d);
+        sum += (double)(d * d) * (importance ? (double)importance[i] : 1);
     }
     return sum;
 }
 
-float fb_level_scale_near(const float *w, size_t n, float scale, int32_t step, const float *level,
-                          uint32_t n_levels)
+float fb_level_scale_near(const fb_level_work *k, size_t channel, float scale)
 {
-    int32_t k = fb_grid_up(scale);
-    k -= k % step;
-    double least = fb_level_error(w, n, fb_grid_scale(k), level, n_levels);
+    const size_t from = channel * k->inner;
+    const int32_t step = k->rule->fit == FB_LEVELS_POW2 || k->rule->pow2 ? 16 : 1;
+    int32_t at = fb_grid_up(scale);
+    at -= at % step;
+    double least = fb_level_error(k, from, k->inner, fb_grid_scale(at));
     for (int32_t way = -step; way <= step; way += 2 * step) {
-        int32_t from = k;
+        int32_t first = at;
         for (;;) {
-            double e = fb_level_error(w, n, fb_grid_scale(k + way), level, n_levels);
-            if (!(e < least) || fb_grid_scale(k + way) == fb_grid_scale(k))
+            double e = fb_level_error(k, from, k->inner, fb_grid_scale(at + way));
+            if (!(e < least) || fb_grid_scale(at + way) == fb_grid_scale(at))
                 break;
             least = e;
-            k += way;
+            at += way;
         }
-        if (k != from) /* downhill on one side, uphill on the other */
+        if (at != first) /* downhill on one side, uphill on the other */
             break;
     }
-    return fb_grid_scale(k);
+    return fb_grid_scale(at);
 }
 
 void fb_level_lift_scales(fb_level_work *k)
@@ -128,9 +131,7 @@ fb_status fb_level_fit_scales(fb_level_work *k)
         if (rule->fit == FB_LEVELS_TWN || (ternary && !k->along))
             k->scale[c] = k->along ? nearest_on_grid(scale) : scale;
         else
-            k->scale[c] =
-                fb_level_scale_near(k->w + c * k->inner, k->inner, scale,
-                                    rule->fit == FB_LEVELS_POW2 ? 16 : 1, k->level, k->n_levels);
+            k->scale[c] = fb_level_scale_near(k, c, scale);
     }
     fb_level_lift_scales(k);
     return FB_OK;

@@ -11,13 +11,13 @@ enum { TURNS = 3 }; /* of table and scales */
 
 /* ---- one table ------------------------------------------------------------------------------ */
 
-static fb_status fit(const fb_level_work *k, const float *x, size_t n, double *level,
-                     uint32_t *found)
+static fb_status fit(const fb_level_work *k, const float *x, const float *importance, size_t n,
+                     double *level, uint32_t *found)
 {
     const fb_level_rule *rule = k->rule;
     uint32_t most = 1u << rule->bits;
     fb_points p;
-    FB_TRY(fb_points_init(&p, x, NULL, n));
+    FB_TRY(fb_points_init(&p, x, importance, n));
     fb_status status = FB_OK;
     if (rule->fit == FB_LEVELS_EVEN) {
         fb_fit_even(p.x[0], p.x[p.n - 1], most, level);
@@ -93,7 +93,10 @@ static uint32_t settle(fb_level_work *k, size_t channel, const double *level, ui
     if (most > 0) {
         double top = (1 << (k->level_bits - 1)) - 1;
         float scale = fmaxf((float)(most / top), 0x1p-60f);
-        k->scale[channel] = k->along ? fb_grid_scale(fb_grid_up(scale)) : scale;
+        if (k->rule->pow2)
+            k->scale[channel] = ldexpf(1, (int)ceil(log2((double)scale)));
+        else
+            k->scale[channel] = k->along ? fb_grid_scale(fb_grid_up(scale)) : scale;
         return fb_level_round(level, n, 1 / (double)k->scale[channel], k->level_bits, out);
     }
     out[0] = 0;
@@ -114,7 +117,8 @@ fb_status fb_level_fit_tables(fb_level_work *k)
     }
     for (size_t c = 0; c < k->n_tables; c++) {
         uint32_t found;
-        FB_GO(fit(k, k->w + c * k->inner, k->inner, level, &found));
+        const float *importance = k->importance ? k->importance + c * k->inner : NULL;
+        FB_GO(fit(k, k->w + c * k->inner, importance, k->inner, level, &found));
         n[c] = settle(k, c, level, found, k->level + c * most);
         k->n_levels = n[c] > k->n_levels ? n[c] : k->n_levels;
     }
@@ -142,31 +146,33 @@ static void fit_scales(fb_level_work *k, double factor)
 {
     for (size_t c = 0; c < k->channels; c++) {
         if (k->scale[c] > 0)
-            k->scale[c] =
-                fb_level_scale_near(k->w + c * k->inner, k->inner, (float)(k->scale[c] * factor), 1,
-                                    k->level, k->n_levels);
+            k->scale[c] = fb_level_scale_near(k, c, (float)(k->scale[c] * factor));
     }
 }
 
-/* Weights in units of their channel's scale; channels without weights are left out. */
-static size_t normalise(const fb_level_work *k, float *x)
+/* Weights in units of their channel's scale, and their importance; channels without weights are
+ * left out. */
+static size_t normalise(const fb_level_work *k, float *x, float *importance)
 {
     size_t n = 0;
     for (size_t c = 0; c < k->channels; c++) {
-        for (size_t i = c * k->inner; i < (c + 1) * k->inner && k->scale[c] > 0; i++)
-            x[n++] = k->w[i] / k->scale[c];
+        for (size_t i = c * k->inner; i < (c + 1) * k->inner && k->scale[c] > 0; i++) {
+            x[n] = k->w[i] / k->scale[c];
+            importance[n++] = k->importance ? k->importance[i] : 1;
+        }
     }
     return n;
 }
 
+/* x: room for twice all weights. */
 static fb_status take_turns(fb_level_work *k, float *x)
 {
     double level[FB_FIT_MOST_LEVELS] = {0}, factor = 1;
     uint32_t found = 1;
     for (int turn = 0; turn < TURNS; turn++) {
-        size_t n = normalise(k, x);
+        size_t n = normalise(k, x, x + k->n);
         if (n > 0)
-            FB_TRY(fit(k, x, n, level, &found));
+            FB_TRY(fit(k, x, x + k->n, n, level, &found));
         for (uint32_t i = 0; i < found; i++)
             k->level[i] = (float)level[i];
         k->n_levels = found;
@@ -185,7 +191,7 @@ static fb_status take_turns(fb_level_work *k, float *x)
 
 fb_status fb_level_fit_shared(fb_level_work *k)
 {
-    float *x = fb_alloc(k->n * sizeof *x);
+    float *x = fb_calloc(2 * k->n, sizeof *x);
     fb_status status;
     k->level = fb_calloc((size_t)1 << k->rule->bits, sizeof *k->level);
     if (!x || !k->level) {

@@ -6,7 +6,8 @@
 
 typedef struct fb_level_work {
     const fb_level_rule *rule;
-    float *w; /* [n] = [channels][inner]; one channel without scales along an axis */
+    float *w;                /* [n] = [channels][inner]; one channel without scales along an axis */
+    const float *importance; /* [n], or NULL */
     size_t n, channels, inner;
     bool along, shared, with_zero; /* along: scales along axis 0 */
     /* what a fit finds: */
@@ -35,11 +36,12 @@ fb_status fb_level_fit_scales(fb_level_work *k);
  * where no level is 0), and none is less than 2^-14 of it: the bias of an integer layer is counted
  * in units of the scale. */
 void fb_level_lift_scales(fb_level_work *k);
-/* Squared error of n weights, each at its nearest of scale x n_levels ascending levels. */
-double fb_level_error(const float *w, size_t n, float scale, const float *level, uint32_t n_levels);
-/* The scale 2^(step i / 16) about `scale` (> 0) of the least error, found by going downhill. */
-float fb_level_scale_near(const float *w, size_t n, float scale, int32_t step, const float *level,
-                          uint32_t n_levels);
+/* Squared error of the weights [from, from + n), each at its nearest of scale x the table's levels,
+ * times its importance. The table is the first, which serves all channels. */
+double fb_level_error(const fb_level_work *k, size_t from, size_t n, float scale);
+/* The scale 2^(step i / 16) about `scale` (> 0) of the least such error for a channel, found by
+ * going downhill; step 16 where scales are powers of two, else 1. */
+float fb_level_scale_near(const fb_level_work *k, size_t channel, float scale);
 /* Levels times `factor` as ascending different integers within +-(2^(level_bits - 1) - 1). */
 uint32_t fb_level_round(const double *level, uint32_t n, double factor, unsigned level_bits,
                         float *out);

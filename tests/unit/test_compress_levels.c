@@ -56,7 +56,7 @@ static double encode(const fb_model *m, int32_t t, const fb_level_rule *rule, fb
     const float *w = m->tensors[t].data;
     double error = 0;
     net_ok(fb_model_clone(m, true, &copy));
-    net_ok(fb_level_encode(copy, t, rule));
+    net_ok(fb_level_encode(copy, t, rule, NULL));
     net_ok(fb_model_validate(copy));
     net_ok(fb_tensor_decode(&copy->tensors[t], decoded));
     for (size_t i = 0; i < OC * INNER; i++) {
@@ -147,7 +147,7 @@ static void ternary_example(void **state)
         fb_level_rule rule = {.bits = 2, .fit = (fb_level_fit)fit, .per = FB_LEVELS_TENSOR};
         net_ok(fb_model_create(&m));
         net_ok(fb_model_add_const(m, "w", FB_F32, 2, sample_dims(1, 5, 0, 0), w, &t));
-        net_ok(fb_level_encode(m, t, &rule));
+        net_ok(fb_level_encode(m, t, &rule, NULL));
         net_ok(fb_tensor_decode(&m->tensors[t], out));
         for (int i = 0; i < 5; i++)
             assert_true(fabsf(out[i] - (i == 0 ? 0.95f : i == 1 ? -0.95f : 0)) < 1e-6f);
@@ -173,7 +173,7 @@ static void zeros_stay(void **state)
                                   .level_bits = per == FB_LEVELS_SHARED ? 8 : 0,
                                   .zero = (fb_level_zero)zero};
             net_ok(fb_model_clone(m, true, &copy));
-            net_ok(fb_level_encode(copy, t, &rule));
+            net_ok(fb_level_encode(copy, t, &rule, NULL));
             net_ok(fb_tensor_decode(&copy->tensors[t], decoded));
             for (size_t i = 0; i < OC * INNER; i += 2)
                 all = all && decoded[i] == 0;
@@ -334,6 +334,99 @@ static void what_integers_cannot_say_stays_float(void **state)
     fb_model_close(&m);
 }
 
+/* ---- errors that count ----------------------------------------------------------------------- */
+
+static double weighted(const fb_model *m, int32_t t, const fb_level_rule *rule,
+                       const float *importance, const float *counts)
+{
+    fb_model *copy;
+    float decoded[OC * INNER];
+    const float *w = m->tensors[t].data;
+    double error = 0;
+    net_ok(fb_model_clone(m, true, &copy));
+    net_ok(fb_level_encode(copy, t, rule, importance));
+    net_ok(fb_tensor_decode(&copy->tensors[t], decoded));
+    for (size_t i = 0; i < OC * INNER; i++)
+        error += (double)counts[i] * pow((double)(decoded[i] - w[i]), 2);
+    fb_model_close(&copy);
+    return error;
+}
+
+/* Levels go where errors count; where all count the same nothing changes. A shared table counts
+ * errors in units of their channel. */
+static void importance_of_elements(void **state)
+{
+    (void)state;
+    int32_t t;
+    fb_model *m = one_weight(&t);
+    float counts[OC * INNER], relative[OC * INNER], equal[OC * INNER];
+    for (int i = 0; i < OC * INNER; i++) {
+        counts[i] = i % 5 == 2 ? 40 : 0.1f + 0.05f * (float)(i % 7);
+        relative[i] = ldexpf(counts[i], -2 * (i / INNER));
+        equal[i] = 3;
+    }
+    for (unsigned bits = 2; bits <= 4; bits++) {
+        for (int per = FB_LEVELS_CHANNEL; per <= FB_LEVELS_TENSOR; per++) {
+            for (int fixed = 0; fixed < 2; fixed++) {
+                const fb_level_rule rule = {
+                    .bits = bits, .per = (fb_level_per)per, .level_bits = fixed ? 8 : 0};
+                const float *judge = per == FB_LEVELS_SHARED ? relative : counts;
+                double same = weighted(m, t, &rule, NULL, judge);
+                assert_true(weighted(m, t, &rule, counts, judge) < 0.99 * same);
+                assert_true(fabs(weighted(m, t, &rule, equal, judge) - same) < 1e-3 * same);
+            }
+        }
+    }
+    fb_model_close(&m);
+}
+
+/* kmeans:weight=data, by brute force on the first layer: the mean square of what each weight meets.
+ */
+static void importance_by_data(void **state)
+{
+    (void)state;
+    fb_model *m = net_build(true), *same, *by, *again;
+    fb_data *data = net_data(images);
+    float *x = malloc(NET_IMAGES * NET_ELEMS * sizeof *x), w[2][8 * 27];
+    double power[27] = {0}, error[2] = {0};
+    uint32_t got;
+    net_ok(fb_data_next(data, NET_IMAGES, x, NULL, &got));
+    for (int64_t at = 0; at < NET_IMAGES * 144; at++) {
+        for (int64_t j = 0; j < 27; j++) {
+            int64_t iy = at % 144 / 12 + j / 9 - 1, ix = at % 12 + j / 3 % 3 - 1;
+            if (iy >= 0 && iy < 12 && ix >= 0 && ix < 12)
+                power[j] += pow((double)x[at / 144 * NET_ELEMS + (iy * 12 + ix) * 3 + j % 3], 2);
+        }
+    }
+    net_ok(net_compress(m, "kmeans2:per=channel,levels=float", data, 1, false, &same));
+    net_ok(net_compress(m, "kmeans2:per=channel,levels=float,weight=data", data, 1, false, &by));
+    net_ok(net_compress(m, "kmeans2:per=channel,levels=float,weight=data", data, 3, false, &again));
+    int32_t t = net_tensor(m, "conv0.weight");
+    const float *w0 = m->tensors[t].data;
+    net_ok(fb_tensor_decode(&same->tensors[net_tensor(same, "conv0.weight")], w[0]));
+    net_ok(fb_tensor_decode(&by->tensors[net_tensor(by, "conv0.weight")], w[1]));
+    for (int i = 0; i < 8 * 27; i++) {
+        for (int k = 0; k < 2; k++)
+            error[k] += power[i % 27] * pow((double)(w[k][i] - w0[i]), 2);
+    }
+    assert_true(error[1] < error[0]);
+    for (size_t i = 0; i < by->n_tensors; i++) {
+        assert_int_equal(by->tensors[i].data_bytes, again->tensors[i].data_bytes);
+        if (by->tensors[i].data_bytes)
+            assert_memory_equal(by->tensors[i].data, again->tensors[i].data,
+                                by->tensors[i].data_bytes);
+    }
+    fb_model_close(&same);
+    fb_model_close(&by);
+    fb_model_close(&again);
+    assert_int_equal(net_compress(m, "kmeans4:weight=data", NULL, 1, true, &by), FB_E_UNSUPPORTED);
+    assert_non_null(strstr(fb_error(), "a dry run needs weight=same"));
+    assert_int_equal(net_compress(m, "kmeans4:weight=data", NULL, 1, false, &by), FB_E_ARG);
+    fb_data_close(&data);
+    fb_model_close(&m);
+    free(x);
+}
+
 static void options_are_checked(void **state)
 {
     (void)state;
@@ -341,6 +434,8 @@ static void options_are_checked(void **state)
         {"kmeans9", "kmeans takes 1 to 8 bits"},
         {"kmeans4:init=random", "init= is for fit=lloyd"},
         {"kmeans4:levels=float,level-bits=8", "level-bits= is for levels=fixed"},
+        {"kmeans4:levels=float,scale=pow2", "scale=pow2 is for levels=fixed"},
+        {"kmeans4:images=9", "images= is for weight=data"},
         {"levels4:pow2,levels=float", "those of pow2 are integers"},
         {"levels6:apot", "fit=apot takes 2 to 5 bits, not 6"},
         {"levels1:pow2", "not 1"},
@@ -372,6 +467,8 @@ int main(void)
         cmocka_unit_test(files_of_all_methods),
         cmocka_unit_test(integer_kernels_take_levels),
         cmocka_unit_test(what_integers_cannot_say_stays_float),
+        cmocka_unit_test(importance_of_elements),
+        cmocka_unit_test(importance_by_data),
         cmocka_unit_test(options_are_checked),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
