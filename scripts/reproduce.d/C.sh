@@ -61,6 +61,8 @@ dense layers, weights of 8 bits or fewer and clipping; its networks and tables w
 included. Seconds and MB (peak resident) are those of `fewbit compress`, calibration included. No retraining.
 
 TEXT
+threads_line
+echo
 network "LeNet-5 on MNIST" data/classic/lenet5.onnx mnist "$data/mnist/train-images-idx3-ubyte.gz" \
   "$data/mnist/t10k-images-idx3-ubyte.gz" lenet5 "8 16 32" 16
 cifar=$(cifar_folder)

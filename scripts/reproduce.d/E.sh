@@ -4,17 +4,9 @@
 . scripts/reproduce.d/lib.sh
 nets=${E_NETS:-resnet20 squeezenet resnet18}
 
-# Adds "mean bits" and "KB an image" to the rows of the results: what lies between layers.
-add_bits() {
-  for file in "$out"/*.fewbit; do
-    "$fewbit" inspect "$file" --json | python3 scripts/reproduce.d/mean_bits.py
-  done | paste "$out/rows.quantised" - > "$out/rows.bits"
-}
-
 # Table of the float network and of all that begin ... try left in $out.
 bits_table() {
-  judge_limited
-  grep -v '^float' "$out/rows.tsv" > "$out/rows.quantised"
+  judge_all
   add_bits
   echo '| method | bits | KB an image | bytes | ratio | top-1 | change | top-5 | change | s | MB |'
   echo '|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|'
@@ -23,22 +15,6 @@ bits_table() {
   awk -F'\t' '{
     printf "| `%s` | %.2f | %.0f | %d | %.2f | %.2f | %+.2f | %.2f | %+.2f | %s | %s |\n",
            $1, $10, $11 / 1000, $2, $3, $4, $5, $6, $7, $8, $9 }' "$out/rows.bits"
-}
-
-# As judge_all, with the preprocessing of the judging data and at most E_JUDGE images.
-judge_limited() {
-  "$fewbit" eval "$net" "$out"/*.fewbit --prep "$judge_prep" --data "$judge" \
-    --limit "${E_JUDGE:-0}" --json -q |
-    jq -r '.models as $m | $m[] | [.file, .bytes, $m[0].bytes / .bytes, .top1,
-           .top1 - $m[0].top1, .top5, .top5 - $m[0].top5] | @tsv' |
-    while IFS=$'\t' read -r file rest; do
-      if [ -f "${file%.fewbit}.name" ]; then
-        printf '%s\t%s\t%s\n' "$(cat "${file%.fewbit}.name")" "$rest" \
-          "$(cat "${file%.fewbit}.cost")"
-      else
-        printf 'float\t%s\t\t\n' "$rest"
-      fi
-    done > "$out/rows.tsv"
 }
 
 # The fewest bits of the rows whose name has a pattern, at most 2 points of $metric lost.
@@ -69,10 +45,11 @@ summary() {
 #   bits of unit, of even, of kmeans  metric
 network() {
   local title=$1 name=$2 b
-  judge_prep=$5 metric=${11}
+  metric=${11}
   echo "### $title"
   echo
   begin "$data/models/$3.onnx" "$4" "$6" "$7" "$work/E/$name" 223
+  judge_prep=$5 judge_limit=${E_JUDGE:-0}
   for b in $8; do try "act$b:unit,last=0"; done
   try "act8:unit,bits=auto,metric=$metric,images=48,last=0"
   for b in $9; do try "act$b:even,last=0"; done
@@ -86,6 +63,7 @@ network() {
   echo "Weights of 4 bits and activations of 4, edges at 8:"
   echo
   begin "$data/models/$3.onnx" "$4" "$6" "$7" "$work/E/$name.w4a4" 223
+  judge_prep=$5 judge_limit=${E_JUDGE:-0}
   try "int4:abits=4"
   try "act4:kmeans,bound=percentile + int4"
   try "int4:abits=4,bias=keep + lapq:images=48 + bias-correct"
@@ -104,6 +82,8 @@ floats except in the last table of each network. Calibrated on 223 images, judge
 and MB (peak resident) are those of `fewbit compress`, search included.
 
 TEXT
+threads_line
+echo
 for name in $nets; do
   case $name in
   resnet20)

@@ -3,6 +3,7 @@
 data=$(realpath -m "${FEWBIT_DATA:-$PWD/../shared/data}")
 work=$PWD/build/reproduce
 results=docs/RESULTS.md
+threads=${THREADS:-0} # 0 = all cores
 
 # Puts a file between the two lines that mark a section; a new section goes to the end.
 #   letter file
@@ -32,11 +33,21 @@ cifar_folder() {
   dirname "$(find "$to" -maxdepth 3 -type d -name test | head -1)"
 }
 
+# What the seconds of a section were measured on. MACHINE_NOTE adds a sentence, such as who else ran.
+threads_line() {
+  local n=$threads
+  [ "$n" != 0 ] || n=$(nproc)
+  echo "Seconds: $n thread(s) of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)." \
+    "${MACHINE_NOTE:-}"
+}
+
 # --- rows: begin, then try each method, then table ------------------------------------------------
 
 #   network.onnx  preprocessing  calibration data  judging data  folder for files  [limit]
+# Afterwards judge_prep may name another preprocessing, judge_limit the most images that judge.
 begin() {
   net=$1 prep=$2 calib=$3 judge=$4 out=$5 limit=${6:-500}
+  judge_prep=$prep judge_limit=0
   rm -rf "$out"
   mkdir -p "$out"
   tried=0
@@ -49,14 +60,15 @@ try() {
   at=$(printf '%s/%03d' "$out" "$tried")
   echo "${2:-$1}" > "$at.name"
   python3 scripts/reproduce.d/cost.py "$at.cost" "$fewbit" compress "$net" --data "$calib" \
-    --limit "$limit" --prep "$prep" --method "$1" -q -f -o "$at.fewbit"
+    -j "$threads" --limit "$limit" --prep "$prep" --method "$1" -q -f -o "$at.fewbit"
   tried=$((tried + 1))
 }
 
 # Judges all results and the float network on the judging data: $out/rows.tsv with name, bytes,
 # ratio, top-1, change, top-5, change, seconds, MB; the first row is the float network.
 judge_all() {
-  "$fewbit" eval "$net" "$out"/*.fewbit --prep "$prep" --data "$judge" --json -q |
+  "$fewbit" eval "$net" "$out"/*.fewbit --prep "$judge_prep" --data "$judge" \
+    -j "$threads" --limit "$judge_limit" --json -q |
     jq -r '.models as $m | $m[] | [.file, .bytes, $m[0].bytes / .bytes, .top1,
            .top1 - $m[0].top1, .top5, .top5 - $m[0].top5] | @tsv' |
     while IFS=$'\t' read -r file rest; do
@@ -67,6 +79,14 @@ judge_all() {
         printf 'float\t%s\t\t\n' "$rest"
       fi
     done > "$out/rows.tsv"
+}
+
+# Behind each row of $out/rows.tsv: mean bits of the activations, their bytes for an image, mean bits
+# of the weights, of both together. Without the float network: $out/rows.bits.
+add_bits() {
+  for file in "$out"/*.fewbit; do
+    "$fewbit" inspect "$file" --json | python3 scripts/reproduce.d/mean_bits.py
+  done | paste <(grep -v '^float' "$out/rows.tsv") - > "$out/rows.bits"
 }
 
 # The rows as a Markdown table.

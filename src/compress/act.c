@@ -17,6 +17,7 @@ enum {
     OPT_DROP,
     OPT_METRIC,
     OPT_IMAGES,
+    OPT_JUDGE,
     OPT_FIRST,
     OPT_LAST,
     OPT_INCLUDE,
@@ -110,7 +111,8 @@ static fb_status search(work *w)
         return FB_OK;
     fb_act_trials trials;
     fb_status status;
-    FB_TRY(fb_act_trials_open(&w->acts, &w->rule, (uint64_t)o[OPT_IMAGES].number, &trials));
+    FB_TRY(fb_act_trials_open(&w->acts, &w->rule, (uint64_t)o[OPT_IMAGES].number,
+                              bits ? (uint64_t)o[OPT_JUDGE].number : 0, &trials));
     trials.first = (unsigned)o[OPT_FIRST].number;
     trials.last = (unsigned)o[OPT_LAST].number;
     if (bits)
@@ -160,7 +162,7 @@ const fb_method_def fb_method_act = {
     .most_bits = 16,
     .summary = "activations alone in 8 bits (act1 to act16: in so many), weights as they are",
     .needs_data = true,
-    .n_options = 14,
+    .n_options = 15,
     .options =
         {
             {.key = "grid",
@@ -222,7 +224,14 @@ const fb_method_def fb_method_act = {
              .least = 1,
              .most = 1e6,
              .preset = "64",
-             .meaning = "calibration images for bits=auto and bound=auto, at most"},
+             .meaning = "calibration images that tell the harm of a trial of bits=auto and "
+                        "bound=auto, at most"},
+            {.key = "judge",
+             .kind = FB_OPTION_WHOLE,
+             .least = 1,
+             .most = 1e6,
+             .preset = "256",
+             .meaning = "calibration images on which drop= is held, at most"},
             {.key = "first",
              .kind = FB_OPTION_WHOLE,
              .least = 0,

@@ -15,27 +15,32 @@ static fb_status no_memory(void)
 }
 
 fb_status fb_act_trials_open(const fb_activations *a, const fb_act_rule *rule, uint64_t images,
-                             fb_act_trials *t)
+                             uint64_t floor_images, fb_act_trials *t)
 {
     *t = (fb_act_trials){.a = a, .rule = rule};
-    return fb_judge_open(a->job, images, &t->judge);
+    FB_TRY(fb_judge_open(a->job, images, &t->judge));
+    fb_status status = floor_images ? fb_judge_open(a->job, floor_images, &t->floor) : FB_OK;
+    if (status != FB_OK)
+        fb_act_trials_close(t);
+    return status;
 }
 
 void fb_act_trials_close(fb_act_trials *t)
 {
     fb_judge_close(&t->judge);
+    fb_judge_close(&t->floor);
 }
 
 /* --- one trial ------------------------------------------------------------------------------- */
 
-static fb_status judge_codes(fb_act_trials *t, fb_act_code *codes, int32_t only,
+static fb_status judge_codes(fb_act_trials *t, fb_judge *judge, fb_act_code *codes, int32_t only,
                              fb_verdict *verdict)
 {
     fb_model *trial;
     FB_TRY(fb_model_clone(t->a->job->model, false, &trial));
     fb_status status = fb_activations_write(t->a, trial, codes, only);
     if (status == FB_OK)
-        status = fb_judge_run(&t->judge, trial, verdict);
+        status = fb_judge_run(judge, trial, verdict);
     fb_model_close(&trial);
     return status;
 }
@@ -73,7 +78,7 @@ static bool is_settled(const bit_search *s, uint32_t g)
 /* Harm of the group alone, width by width, down to where it ruins the network. */
 static fb_status sense_group(bit_search *s, uint32_t g)
 {
-    const double ruin = 3; /* nats */
+    const double ruin = 1; /* nats */
     const fb_act_group *group = &s->t->a->groups[g];
     unsigned least = s->t->rule->grid == FB_ACT_AFFINE ? 2 : 1;
     fb_choice *choice = s->choices + (size_t)g * MOST_BITS;
@@ -86,7 +91,7 @@ static fb_status sense_group(bit_search *s, uint32_t g)
         fb_verdict verdict;
         FB_TRY(
             fb_act_choose(s->t->a, g, s->t->rule, bits, s->bound ? s->bound[g] : 1, &s->codes[g]));
-        FB_TRY(judge_codes(s->t, s->codes, (int32_t)g, &verdict));
+        FB_TRY(judge_codes(s->t, &s->t->judge, s->codes, (int32_t)g, &verdict));
         if (verdict.loss > ruin && k > 0)
             break;
         choice[k] = (fb_choice){verdict.loss, group->elems * bits};
@@ -100,7 +105,7 @@ static fb_status judge_pick(bit_search *s, const uint32_t *pick, bool *holds, fb
     for (uint32_t g = 0; g < s->t->a->n_groups; g++)
         s->bits[g] = s->most[g] - pick[g];
     FB_TRY(choose_all(s->t, s->bits, s->bound, s->codes));
-    FB_TRY(judge_codes(s->t, s->codes, -1, verdict));
+    FB_TRY(judge_codes(s->t, &s->t->floor, s->codes, -1, verdict));
     *holds = (s->top5 ? verdict->among_five : verdict->correct) >= s->floor - 1e-9;
     return FB_OK;
 }
@@ -161,7 +166,7 @@ static fb_status search_bits(bit_search *s, double drop, unsigned *bits)
     fb_verdict whole;
     fb_status status = pick ? FB_OK : no_memory();
     FB_GO(status);
-    FB_GO(fb_judge_reference(&s->t->judge, &whole));
+    FB_GO(fb_judge_reference(&s->t->floor, &whole));
     double reference = s->top5 ? whole.among_five : whole.correct;
     s->floor = reference - drop / 100;
     FB_GO(check_most(s, pick, reference, drop));
@@ -218,7 +223,7 @@ static fb_status judge_bounds(bound_search *s)
     uint32_t n = s->t->a->n_groups;
     fb_verdict verdict;
     FB_TRY(fb_job_report(s->t->a->job, "bounds", s->done++, s->total));
-    FB_TRY(judge_codes(s->t, s->trial, -1, &verdict));
+    FB_TRY(judge_codes(s->t, &s->t->judge, s->trial, -1, &verdict));
     if (verdict.loss < s->loss) {
         s->loss = verdict.loss;
         memcpy(s->bound, s->try, n * sizeof *s->bound);
@@ -235,12 +240,12 @@ static fb_status try_all(bound_search *s, double share)
     return judge_bounds(s);
 }
 
-static fb_status try_one(bound_search *s, uint32_t g, double factor)
+static fb_status try_one(bound_search *s, uint32_t g, double bound)
 {
     uint32_t n = s->t->a->n_groups;
     memcpy(s->try, s->bound, n * sizeof *s->bound);
     memcpy(s->trial, s->codes, n * sizeof *s->codes);
-    s->try[g] = fmin(s->bound[g] * factor, 1);
+    s->try[g] = fmin(bound, 1);
     if (s->try[g] == s->bound[g])
         return FB_OK;
     FB_TRY(fb_act_choose(s->t->a, g, s->t->rule, s->bits[g], s->try[g], &s->trial[g]));
@@ -249,20 +254,23 @@ static fb_status try_one(bound_search *s, uint32_t g, double factor)
 
 static fb_status search_bounds(bound_search *s)
 {
+    enum { SWEEPS = 2 };
     static const int shares[] = {64, 56, 48, 40, 32, 28, 24, 20, 16, 12, 8, 6};
     const int n_shares = (int)(sizeof shares / sizeof shares[0]);
     uint32_t n = s->t->a->n_groups;
-    s->total = 2 * n + 1 + (uint32_t)n_shares;
+    s->total = SWEEPS * 3 * n + 1 + (uint32_t)n_shares;
     s->loss = INFINITY;
     FB_TRY(try_all(s, 0));
     for (int i = 0; i < n_shares; i++)
         FB_TRY(try_all(s, shares[i] / 64.0));
-    for (uint32_t g = 0; g < n; g++) {
+    for (uint32_t k = 0; k < SWEEPS * n; k++) {
+        uint32_t g = k % n;
         const fb_act_group *group = &s->t->a->groups[g];
         if (group->fixed >= 0 || group->place == FB_ACT_FIRST)
             continue;
-        FB_TRY(try_one(s, g, 0.8));
-        FB_TRY(try_one(s, g, 1.25));
+        FB_TRY(try_one(s, g, s->bound[g] * 0.8));
+        FB_TRY(try_one(s, g, s->bound[g] * 1.25));
+        FB_TRY(try_one(s, g, 1));
     }
     return FB_OK;
 }

@@ -22,6 +22,7 @@ enum {
     OPT_ERROR,
     OPT_WHITEN,
     OPT_KINDS,
+    OPT_GAIN,
     OPT_INCLUDE,
     OPT_EXCLUDE,
     N_OPTIONS
@@ -91,6 +92,16 @@ static bool has_own_bias(const fb_model *m, const fb_node *n)
     return n->n_in < 3 || n->in[2] < 0 || m->tensors[n->in[2]].is_const;
 }
 
+/* The largest rank with which the layer has fewer weights and multiplications, and `gain` times
+ * fewer weights. */
+static size_t most_rank(const work *w, const fb_factor_shape *s)
+{
+    double gain = w->step->option[OPT_GAIN].number;
+    double asked = floor((double)s->params / (gain * (double)s->rank_params));
+    size_t most = fb_factor_most(s);
+    return asked < (double)most ? (size_t)asked : most;
+}
+
 /* Reasons that neither the rank nor the data changes. */
 static void refuse(const work *w, candidate *c, const uint32_t *n_uses)
 {
@@ -107,8 +118,8 @@ static void refuse(const work *w, candidate *c, const uint32_t *n_uses)
         keep(c, "it is too large to decompose");
     else if (whitens(w->step) && !has_own_bias(m, n))
         keep(c, "its bias is not constant");
-    else if (fb_factor_most(&s) == 0)
-        keep(c, "not even rank 1 is smaller");
+    else if (most_rank(w, &s) == 0)
+        keep(c, "not even rank 1 pays");
 }
 
 /* A rank that the options fix, whatever the weights are; 0: it depends on them. */
@@ -147,8 +158,8 @@ static fb_status find_candidates(work *w)
         double rank = fixed_rank(w, &s);
         c->node = i;
         refuse(w, c, n_uses);
-        if (!c->kept[0] && rank > (double)fb_factor_most(&s))
-            keep_rank(c, rank, fb_factor_most(&s));
+        if (!c->kept[0] && rank > (double)most_rank(w, &s))
+            keep_rank(c, rank, most_rank(w, &s));
         if (!c->kept[0] && whitens(w->step)) {
             c->measured = w->n_measured;
             w->measured[w->n_measured++] = (uint32_t)i;
@@ -214,7 +225,7 @@ static fb_status try_form(work *w, candidate *c, fb_factor_form form, const floa
     FB_TRY(fb_lowrank_find(matrix, s.m, s.n, r ? r->covariance : NULL, r ? prior_of(r) : 0, &l));
     fb_status status = FB_OK;
     double fixed = fixed_rank(w, &s);
-    size_t most = fb_factor_most(&s);
+    size_t most = most_rank(w, &s);
     size_t rank = fixed > 0 ? (size_t)fixed : fb_lowrank_rank(&l, allowed_loss(w->step->option));
     double loss = fb_lowrank_loss(&l, rank), macs = (double)rank * s.rank_macs;
     if (rank > most && !c->a)
@@ -247,10 +258,10 @@ fail:
     return status;
 }
 
-static bool spatial_fits(const fb_model *m, const fb_node *n)
+static bool spatial_fits(const work *w, const fb_node *n)
 {
-    fb_factor_shape s = fb_factor_shape_of(m, n, FB_FACTOR_SPATIAL);
-    return fb_factor_most(&s) > 0 && fb_lowrank_fits(s.m, s.n, false);
+    fb_factor_shape s = fb_factor_shape_of(w->job->model, n, FB_FACTOR_SPATIAL);
+    return most_rank(w, &s) > 0 && fb_lowrank_fits(s.m, s.n, false);
 }
 
 static fb_status factor(work *w, candidate *c)
@@ -273,7 +284,7 @@ static fb_status factor(work *w, candidate *c)
         }
     }
     FB_GO(try_form(w, c, form, matrix));
-    if (taps && !whitens(w->step) && spatial_fits(m, n)) {
+    if (taps && !whitens(w->step) && spatial_fits(w, n)) {
         turned = fb_alloc(t->data_bytes);
         if (!turned) {
             status = no_memory();
@@ -437,6 +448,12 @@ const fb_method_def fb_method_svd = {
              .choices = "dense|1x1|all",
              .preset = "dense",
              .meaning = "dense layers; 1 x 1 convolutions as well; all convolutions"},
+            {.key = "gain",
+             .kind = FB_OPTION_NUMBER,
+             .least = 1,
+             .most = 1e6,
+             .preset = "1",
+             .meaning = "a layer stays as it is unless it gets so many times fewer weights"},
             {.key = "include",
              .kind = FB_OPTION_TEXT,
              .meaning = "only layers with these names; * and ? stand for any, | separates"},

@@ -402,6 +402,11 @@ static void what_does_not_pay_stays(void **state)
     assert_int_equal(net_compress(m, "svd:40", data, 1, false, &q), FB_E_UNSUPPORTED);
     assert_non_null(strstr(fb_error(), "step 'svd:40': no layer gains from a lower rank; 'fc1' "
                                        "stays because rank 40 is more than 39"));
+    assert_int_equal(net_compress(m, "svd:20,gain=2", data, 1, false, &q), FB_E_UNSUPPORTED);
+    assert_non_null(strstr(fb_error(), "'fc1' stays because rank 20 is more than 19"));
+    net_ok(net_compress(m, "svd:19,gain=2", data, 1, false, &q)); /* 80640 / 2 / 2056 = 19.6 */
+    assert_true(has_node(q, "fc1.svd0") && !has_node(q, "fc2.svd0"));
+    fb_model_close(&q);
     assert_int_equal(net_compress(m, "svd:2,include=x*", data, 1, false, &q), FB_E_UNSUPPORTED);
     assert_int_equal(net_compress(m, "svd:2,energy=0.5", data, 1, false, &q), FB_E_ARG);
     assert_non_null(strstr(fb_error(), "give one"));
