@@ -1,6 +1,6 @@
 # Paper C: dense layers of low rank, weights clipped at a dynamic boundary, 8 bits or fewer, without
 # retraining, on networks whose weights lie in dense layers. Calibrated on 500 training images,
-# judged on all test images.
+# judged on all test images. C_NETS names the networks.
 . scripts/reproduce.d/lib.sh
 
 # Top-1 by bits and rule, from rows named "BITS RULE".
@@ -63,8 +63,21 @@ included. Seconds and MB (peak resident) are those of `fewbit compress`, calibra
 TEXT
 threads_line
 echo
-network "LeNet-5 on MNIST" data/classic/lenet5.onnx mnist "$data/mnist/train-images-idx3-ubyte.gz" \
-  "$data/mnist/t10k-images-idx3-ubyte.gz" lenet5 "8 16 32" 16
-cifar=$(cifar_folder)
-network "VGG-style network on CIFAR-10 (JPEG)" data/classic/vgg_small.onnx cifar10 "$cifar/train" \
-  "$cifar/test" vgg_small "24 48 96" 48
+for name in ${C_NETS:-lenet5 vgg_small}; do
+  case $name in
+  lenet5)
+    network "LeNet-5 on MNIST" data/classic/lenet5.onnx mnist \
+      "$data/mnist/train-images-idx3-ubyte.gz" "$data/mnist/t10k-images-idx3-ubyte.gz" lenet5 \
+      "8 16 32" 16
+    ;;
+  vgg_small)
+    cifar=$(cifar_folder)
+    network "VGG-style network on CIFAR-10 (JPEG)" data/classic/vgg_small.onnx cifar10 \
+      "$cifar/train" "$cifar/test" vgg_small "24 48 96" 48
+    ;;
+  *)
+    echo "reproduce: there is no network '$name' for paper C" >&2
+    exit 2
+    ;;
+  esac
+done
