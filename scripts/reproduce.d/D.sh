@@ -56,7 +56,6 @@ compare_widths() {
   awk -F'\t' '$1 ~ /^hybrid:mean=[0-9]+,images=[0-9]+$/ { bits = $1; sub(/^hybrid:mean=/, "", bits); bits += 0
       size[bits] = $2; top[bits] = $4 }
     $1 ~ /^fixed[0-9]/ { b = $1; sub(/^fixed/, "", b); b += 0; one_size[b] = $2; one_top[b] = $4 }
-    $1 ~ /^hybrid:least=3,most=3/ { one_size[3] = $2; one_top[3] = $4 }
     END { for (b = 8; b >= 3; b--) if (b in size && b in one_size)
         printf "At %d bits hybrid has %+.2f points of top-1 and %+.1f%% of the bytes.  \n", b,
                top[b] - one_top[b], 100 * (size[b] / one_size[b] - 1) }' "$out/rows.tsv"
@@ -77,9 +76,9 @@ widths() {
   echo
   part widths
   for b in 8 7 6 5 4; do try "fixed$b:$homogeneous"; done
-  try "hybrid:least=3,most=3,mean=3,images=8"
+  try "hybrid:least=3,most=3,mean=4,images=8" "fixed3, as hybrid:least=3,most=3"
   for b in $1; do try "hybrid:mean=$b,images=96"; done
-  try "hybrid:drop=1,images=256"
+  try "hybrid:drop=1,images=128"
   wide_table
   compare_widths
 }
