@@ -122,9 +122,19 @@ static void methods_describe_themselves(void **state)
 static void the_recipes_that_ship(void **state)
 {
     (void)state;
-    const char *names[] = {"int8",           "int8-per-tensor", "int4-weights", "w4",
-                           "kmeans4",        "paper-c",         "prune-hist",   "paper-e-uniform",
-                           "paper-e-layers", "paper-e-enq",     "paper-e-knq",  "w4a4"};
+    const char *names[] = {"int8",
+                           "int8-per-tensor",
+                           "int4-weights",
+                           "w4",
+                           "kmeans4",
+                           "paper-c",
+                           "prune-hist",
+                           "paper-d",
+                           "paper-e-uniform",
+                           "paper-e-layers",
+                           "paper-e-enq",
+                           "paper-e-knq",
+                           "w4a4"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char path[512], text[2048];
         fb_recipe r;
