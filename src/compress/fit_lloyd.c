@@ -1,19 +1,12 @@
 /* Lloyd's iteration on a line, from three starts (METHODS D.6). */
 #include "compress/fit.h"
 
+#include "numeric/random.h"
+
 #include <math.h>
 #include <string.h>
 
 enum { ROUNDS = 100 };
-
-/* splitmix64 (Steele, Lea, Flood 2014). */
-static uint64_t draw(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
 
 /* The point at which the share (i + 1/2) / k of all weight is reached. */
 static double quantile(const fb_points *p, double total, uint32_t i, uint32_t k)
@@ -39,7 +32,7 @@ static void start_levels(const fb_points *p, uint32_t k, fb_kmeans_start start, 
         else if (start == FB_KMEANS_DENSITY)
             level[i] = quantile(p, total, i, k);
         else
-            level[i] = p->x[draw(&seed) % p->n];
+            level[i] = p->x[fb_random_next(&seed) % p->n];
     }
 }
 

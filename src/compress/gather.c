@@ -8,6 +8,7 @@
 #include "compress/bias.h"
 #include "compress/linalg.h"
 #include "model/product.h"
+#include "numeric/random.h"
 
 #include <string.h>
 
@@ -100,15 +101,6 @@ typedef struct collector {
     float *one; /* one run of the reference, like x */
 } collector;
 
-/* splitmix64 (Steele, Lea, Flood 2014). */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 /* Positions of a run: one in each of per_run stretches of equal length, so that none comes twice
  * and all parts of the image have their share. Part i of `to` holds `room` rows, of which those
  * from `at` are filled. */
@@ -118,7 +110,7 @@ static void take_run(collector *c, const window *v, float *to, size_t room, size
     uint64_t state = c->seed + c->run * 0x632be59bd9b4e019u;
     for (size_t k = 0; k < c->per_run; k++) {
         size_t from = all * k / c->per_run, n = all * (k + 1) / c->per_run - from;
-        take_field(v, c->image, from + (size_t)(next_random(&state) % n), c->field);
+        take_field(v, c->image, from + (size_t)(fb_random_next(&state) % n), c->field);
         float *part = to;
         for (uint32_t i = 0; i < c->p->n_parts; i++) {
             const fb_problem_part *s = &c->p->parts[i];

@@ -14,7 +14,7 @@ bool fb_node_is_layer(const fb_model *m, const fb_node *n)
     if ((n->op != FB_OP_CONV && n->op != FB_OP_DENSE) || w < 0 || !is_activation(m, n->in[0]))
         return false;
     const fb_tensor *t = &m->tensors[w];
-    return t->enc.kind == FB_ENC_PLAIN || fb_tensor_is_int8(t);
+    return t->enc.kind == FB_ENC_PLAIN || t->enc.kind == FB_ENC_PRODUCT || fb_tensor_is_int8(t);
 }
 
 bool fb_node_is_carrier(const fb_model *m, const fb_node *n)

@@ -50,9 +50,10 @@ typedef struct fb_code_choice {
  * convert node, so nodes move and tensors are added (the old ones keep their numbers). */
 fb_status fb_region_encode(fb_model *m, const fb_region *r, const fb_code_choice *choice);
 
-/* Conv or dense with an f32 activation as input and a constant weight that is plain or encoded as
- * the integer kernels take it: integers of at most 8 bits, a scale for the tensor or for each
- * output channel. */
+/* Conv or dense with an f32 activation as input and a constant weight that is plain, a product
+ * (which may run by look-up, and decodes its input where it cannot), or encoded as the integer
+ * kernels take it: integers of at most 8 bits, a scale for the tensor or for each output channel.
+ */
 bool fb_node_is_layer(const fb_model *m, const fb_node *n);
 /* Runs on codes when its output is encoded. */
 bool fb_node_is_carrier(const fb_model *m, const fb_node *n);

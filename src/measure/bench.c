@@ -1,6 +1,6 @@
 /* Latency and memory of several models in one interleaved run. */
 #include "measure/feed.h"
-#include "measure/random.h"
+#include "numeric/random.h"
 
 #include "base/alloc.h"
 #include "base/status.h"

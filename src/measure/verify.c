@@ -2,7 +2,7 @@
  * are in verify_report.c. */
 #include "measure/verify.h"
 
-#include "measure/random.h"
+#include "numeric/random.h"
 
 #include "base/alloc.h"
 #include "base/status.h"

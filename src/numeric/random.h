@@ -1,6 +1,6 @@
-/* Made-up inputs: a small generator of its own, so that a seed means the same everywhere. */
-#ifndef FB_MEASURE_RANDOM_H
-#define FB_MEASURE_RANDOM_H
+/* Random numbers: a small generator of our own, so that a seed means the same everywhere. */
+#ifndef FB_NUMERIC_RANDOM_H
+#define FB_NUMERIC_RANDOM_H
 
 #include <stddef.h>
 #include <stdint.h>
