@@ -22,6 +22,16 @@ static void print_summary(const arguments *args, const fb_bench_result *r)
     table_print(t);
 }
 
+/* Whether some layer has codebooks, and so another count of operations than of MACs. */
+static bool has_look_ups(const fb_bench_result *r)
+{
+    for (uint32_t i = 0; i < r->n_layers; i++) {
+        if (r->layers[i].ops > 0 && r->layers[i].ops != r->layers[i].macs)
+            return true;
+    }
+    return false;
+}
+
 static void print_layers(const char *file, const fb_bench_result *r)
 {
     uint64_t sum = 0;
@@ -32,7 +42,10 @@ static void print_layers(const char *file, const fb_bench_result *r)
            show_bytes(r->workspace_bytes));
     printf("activations of an image, each once: %s; held at the same time, for a batch of %u: %s\n",
            show_bytes(r->activation_bytes), r->batch, show_bytes(r->tensor_bytes));
-    table *t = table_new("lllrrr", "layer|op|kernel|median|%|GMAC/s");
+    bool look_ups = has_look_ups(r);
+    table *t = table_new(look_ups ? "lllrrrrr" : "lllrrr",
+                         look_ups ? "layer|op|kernel|median|%|GMAC/s|ops|predicted"
+                                  : "layer|op|kernel|median|%|GMAC/s");
     for (uint32_t i = 0; i < r->n_layers; i++) {
         const fb_bench_layer *l = &r->layers[i];
         table_cell(t, "%s", l->name);
@@ -43,6 +56,12 @@ static void print_layers(const char *file, const fb_bench_result *r)
         table_cell(t, "%s",
                    l->macs && l->median_ns ? show_number((double)l->macs / (double)l->median_ns, 2)
                                            : "");
+        if (!look_ups)
+            continue;
+        bool shorter = l->ops > 0 && l->ops != l->macs;
+        table_cell(t, "%s", shorter ? show_count(l->ops) : "");
+        table_cell(t, "%s%s", shorter ? show_number((double)l->macs / (double)l->ops, 2) : "",
+                   shorter ? "x" : "");
     }
     table_print(t);
 }
@@ -72,6 +91,7 @@ static json_t *json_result(const char *file, const fb_bench_result *r)
         json_put(item, "kernel", json_text(l->kernel));
         json_put(item, "median_ns", json_integer((json_int_t)l->median_ns));
         json_put(item, "macs", json_integer((json_int_t)l->macs));
+        json_put(item, "ops", json_integer((json_int_t)l->ops));
         json_push(layers, item);
     }
     json_put(m, "layers", layers);

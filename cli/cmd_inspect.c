@@ -57,6 +57,38 @@ static int print_layers(const fb_model *model)
     return EXIT_DONE;
 }
 
+/* What look-up tables would save, counted as paper A does, where layers have codebooks. */
+static void print_look_ups(const fb_model *model)
+{
+    uint64_t macs = 0, ops = 0;
+    bool any = false;
+    table *t = table_new("lrrr", "layer with codebooks|MACs|ops by look-up|predicted");
+    for (uint32_t i = 0; i < fb_model_n_layers(model); i++) {
+        layer_view v;
+        if (layer_look(model, i, &v) != EXIT_DONE || v.layer.macs == 0)
+            continue;
+        macs += v.layer.macs;
+        ops += v.layer.ops;
+        if (v.layer.ops == v.layer.macs)
+            continue;
+        any = true;
+        table_cell(t, "%s", v.layer.name);
+        table_cell(t, "%s", show_count(v.layer.macs));
+        table_cell(t, "%s", show_count(v.layer.ops));
+        table_cell(t, "%sx", show_number((double)v.layer.macs / (double)v.layer.ops, 2));
+    }
+    if (!any) {
+        table_free(t);
+        return;
+    }
+    table_cell(t, "all layers");
+    table_cell(t, "%s", show_count(macs));
+    table_cell(t, "%s", show_count(ops));
+    table_cell(t, "%sx", show_number((double)macs / (double)ops, 2));
+    printf("\n");
+    table_print(t);
+}
+
 static void print_totals(const fb_model *model, const model_totals *sum)
 {
     uint64_t all = sum->weight_bytes + sum->other_bytes;
@@ -92,6 +124,7 @@ static json_t *json_layers(const fb_model *model)
         json_put(item, "output", json_text(v.shape));
         json_put(item, "activation", json_text(v.activation));
         json_put(item, "macs", json_integer((json_int_t)v.layer.macs));
+        json_put(item, "ops", json_integer((json_int_t)v.layer.ops));
         json_put(item, "params", json_integer((json_int_t)v.layer.params));
         json_put(item, "weights", v.encoding[0] ? json_text(v.encoding) : json_null());
         json_put(item, "arithmetic",
@@ -190,7 +223,8 @@ static int report(const arguments *args, const fb_model *model, const prediction
         putchar('\n');
         code = print_layers(shown);
         if (code == EXIT_DONE)
-            print_totals(shown, &sum);
+            print_look_ups(shown);
+        print_totals(shown, &sum);
         if (dry->after)
             printf("predicted: %s bytes, %.1f%% of %s\n", show_count(dry->bytes),
                    bytes ? 100.0 * (double)dry->bytes / (double)bytes : 0.0, show_count(bytes));

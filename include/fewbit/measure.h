@@ -86,6 +86,7 @@ typedef struct fb_bench_layer {
     const char *name, *op, *kernel; /* borrowed from the model and the library */
     uint64_t median_ns;
     uint64_t macs; /* of the whole batch */
+    uint64_t ops;  /* of the whole batch: fb_layer_info.ops; 0 for steps that are no layer */
 } fb_bench_layer;
 
 /* Times are of one run of the whole batch. */

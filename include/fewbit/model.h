@@ -96,6 +96,8 @@ typedef struct fb_layer_info {
     const int32_t *in, *out; /* tensor indices; -1 is an absent optional input */
     int32_t weight;          /* tensor index of the weight matrix of a conv or dense layer, or -1 */
     uint64_t macs;           /* multiply-adds for one image */
+    uint64_t ops;            /* macs; with product weights what look-up takes, as Q-CNN counts it:
+                                multiply-adds for tables, plus one addition an index looked up */
     uint64_t params;         /* elements of all constant inputs */
     const char *arithmetic;  /* of a layer in fixed point: "acc28 saturate half-up"; "" for others.
                                 Valid until the next call on this thread */

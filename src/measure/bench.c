@@ -169,6 +169,17 @@ static uint64_t weight_bytes(const fb_model *model)
     return sum;
 }
 
+/* Of the layer that writes a tensor. */
+static uint64_t ops_of(const fb_model *model, int32_t tensor)
+{
+    fb_layer_info layer;
+    for (uint32_t i = 0; i < fb_model_n_layers(model); i++) {
+        if (fb_model_layer(model, i, &layer) == FB_OK && layer.n_out > 0 && layer.out[0] == tensor)
+            return layer.ops;
+    }
+    return 0;
+}
+
 static fb_status report_layers(lane *l, fb_bench_result *out)
 {
     out->n_layers = fb_plan_n_steps(l->plan);
@@ -180,11 +191,13 @@ static fb_status report_layers(lane *l, fb_bench_result *out)
         uint64_t *times = l->steps + (size_t)i * LAYER_RUNS;
         FB_TRY(fb_plan_step(l->plan, i, &step));
         qsort(times, LAYER_RUNS, sizeof *times, smaller_first);
-        out->layers[i] = (fb_bench_layer){.name = step.name,
-                                          .op = step.op,
-                                          .kernel = step.kernel,
-                                          .median_ns = quantile(times, LAYER_RUNS, 0.5),
-                                          .macs = step.macs};
+        out->layers[i] =
+            (fb_bench_layer){.name = step.name,
+                             .op = step.op,
+                             .kernel = step.kernel,
+                             .median_ns = quantile(times, LAYER_RUNS, 0.5),
+                             .macs = step.macs,
+                             .ops = step.macs ? out->batch * ops_of(l->model, step.out) : 0};
     }
     return FB_OK;
 }

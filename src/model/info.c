@@ -1,4 +1,5 @@
 /* The public view of a model: reading only. */
+#include "model/cost.h"
 #include "model/fixed.h"
 #include "model/model.h"
 #include "model/product.h"
@@ -199,6 +200,29 @@ static uint64_t node_macs(const fb_model *m, const fb_node *n)
     return (uint64_t)pixels * (uint64_t)w;
 }
 
+/* With product weights along channels, what look-up would take (METHODS A.3); else the MACs. */
+static uint64_t node_ops(const fb_model *m, const fb_node *n)
+{
+    int32_t weight = fb_node_weight(m, n);
+    const fb_tensor *w = weight >= 0 ? &m->tensors[weight] : NULL;
+    if (!w || w->enc.kind != FB_ENC_PRODUCT || w->enc.along_kernel ||
+        (n->op != FB_OP_CONV && n->op != FB_OP_DENSE))
+        return node_macs(m, n);
+    fb_product p = fb_product_of(w);
+    uint64_t groups = n->op == FB_OP_CONV ? (uint64_t)n->attr.conv.groups : 1;
+    int64_t in, out;
+    if (!fb_tensor_elems(&m->tensors[n->in[0]], 1, &in) ||
+        !fb_tensor_elems(&m->tensors[n->out[0]], 1, &out))
+        return 0;
+    fb_cost_shape s = {.in_pixels = (uint64_t)in / (p.c * groups),
+                       .out_pixels = (uint64_t)out / p.ct,
+                       .kernel = p.kernel,
+                       .ic = p.c * groups,
+                       .oc = p.ct,
+                       .groups = groups};
+    return fb_cost_product(&s, p.sub, p.words, p.stages);
+}
+
 /* Item i of "a|b|c". */
 static const char *choice_at(const char *choices, int32_t i, int *n)
 {
@@ -240,6 +264,7 @@ fb_status fb_model_layer(const fb_model *model, uint32_t i, fb_layer_info *info)
                             .out = n->out,
                             .weight = fb_node_weight(model, n),
                             .macs = node_macs(model, n),
+                            .ops = node_ops(model, n),
                             .arithmetic = arithmetic_text(n)};
     for (uint32_t k = 0; k < n->n_in; k++) {
         int64_t elems;

@@ -94,7 +94,7 @@ check 'profile by layer' grep -q 'fbk_' out
 run 0 'bench --json' bench "$NET" net.fewbit --seconds 0.1 --batch 2 -j 2 --json
 json "r['schema'] == 'fewbit/bench-1' and r['models'][0]['threads'] == 2 and r['models'][0]['batch'] == 2"
 json "all({'file','threads','batch','median_ns','min_ns','peak_bytes','layers'} <= set(m) for m in r['models'])"
-json "all(set(l) == {'name','op','kernel','median_ns','macs'} for m in r['models'] for l in m['layers'])"
+json "all(set(l) == {'name','op','kernel','median_ns','macs','ops'} for m in r['models'] for l in m['layers'])"
 json "all(m['min_ns'] <= m['median_ns'] and m['peak_bytes'] > 0 for m in r['models'])"
 
 run 0 diff diff "$NET" net.fewbit --data "$TEST" --limit 32
