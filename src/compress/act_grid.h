@@ -37,15 +37,11 @@ double fb_act_percentile_bound(const fb_activations *a, uint32_t group, double p
 
 /* --- levels ---------------------------------------------------------------------------------- */
 
-/* v[i] = lo + i (hi - lo) / (n - 1), lo < hi, n >= 2 (METHODS E.2.3). */
-void fb_levels_even(double lo, double hi, uint32_t n, double *v);
-
 /* n levels, ascending strictly, of least weighted squared error for ascending values [count] that
- * are clipped to [-bound, bound] first (METHODS E.2.4, N.3). With `zero` one level is exactly 0,
- * which must be one of the values. Where fewer levels would do, the others lie above. Both arrays
- * are overwritten. */
-fb_status fb_levels_kmeans(double *value, double *weight, uint32_t count, double bound, bool zero,
-                           uint32_t n, double *v);
+ * are clipped to [-bound, bound] first (METHODS E.2.4, N.3). With `zero` one level is exactly 0.
+ * Where fewer levels would do, the others lie above. FB_E_MEMORY. */
+fb_status fb_levels_kmeans(const double *value, const double *weight, uint32_t count, double bound,
+                           bool zero, uint32_t n, double *v);
 
 /* The nearest levels that are multiples of one step, as a code of level_bits (>= the bits of n
  * levels): code->scale, zero, level, n_levels. The level 0 stays 0. */

@@ -1,138 +1,48 @@
-/* Levels for activations: evenly spaced, and by exact k-means in one dimension. */
+/* Levels for activations: by exact k-means, and on a grid. */
 #include "compress/act_grid.h"
 
+#include "base/alloc.h"
 #include "base/status.h"
+#include "compress/fit.h"
 
 #include <math.h>
 
-void fb_levels_even(double lo, double hi, uint32_t n, double *v)
+/* Values that are equal once they are clipped become one point; those that never occurred, none. */
+static void clip_points(const double *value, const double *weight, uint32_t count, double bound,
+                        fb_points *p)
 {
-    for (uint32_t i = 0; i < n; i++)
-        v[i] = lo + i * (hi - lo) / (n - 1);
-}
-
-/* --- exact k-means --------------------------------------------------------------------------- */
-
-/* Running sums over ascending points: weights, weight * x, weight * x * x. */
-typedef struct sums {
-    double w, s, q;
-} sums;
-
-typedef struct fit {
-    const sums *sum; /* [count + 1] */
-    double *before,
-        *now;       /* [count + 1] least error of the first i points with k - 1 and k levels */
-    uint32_t *from; /* [k][count + 1] where the last cluster starts */
-    uint32_t count;
-} fit;
-
-/* Squared error of points [i, j) around their mean. */
-static double error_of(const fit *f, uint32_t i, uint32_t j)
-{
-    double w = f->sum[j].w - f->sum[i].w, s = f->sum[j].s - f->sum[i].s;
-    double e = w > 0 ? f->sum[j].q - f->sum[i].q - s * s / w : 0;
-    return e > 0 ? e : 0;
-}
-
-/* Fills now[lo .. hi] knowing that the last cluster starts within [from, to]: starts are monotone
- * in the end of the cluster. */
-static void fill(fit *f, uint32_t *start, uint32_t lo, uint32_t hi, uint32_t from, uint32_t to)
-{
-    while (lo <= hi) {
-        uint32_t mid = lo + (hi - lo) / 2, best = from;
-        double least = INFINITY;
-        for (uint32_t i = from; i <= to && i <= mid; i++) {
-            double e = f->before[i] + error_of(f, i, mid);
-            if (e < least) {
-                least = e;
-                best = i;
-            }
+    for (uint32_t i = 0; i < count; i++) {
+        double v = value[i] > bound ? bound : value[i] < -bound ? -bound : value[i];
+        if (p->n > 0 && p->x[p->n - 1] == v) {
+            p->w[p->n - 1] += weight[i];
+        } else if (weight[i] > 0) {
+            p->x[p->n] = v;
+            p->w[p->n++] = weight[i];
         }
-        f->now[mid] = least;
-        start[mid] = best;
-        if (mid > lo)
-            fill(f, start, lo, mid - 1, from, best);
-        lo = mid + 1;
-        from = best;
     }
 }
 
-/* Means of the k clusters; returns how many are not empty. */
-static uint32_t means_of(const fit *f, uint32_t k, double *v)
+fb_status fb_levels_kmeans(const double *value, const double *weight, uint32_t count, double bound,
+                           bool zero, uint32_t n, double *v)
 {
-    uint32_t n = 0, end = f->count;
-    for (uint32_t c = k; c-- > 0;) {
-        uint32_t start = f->from[(size_t)c * (f->count + 1) + end];
-        double w = f->sum[end].w - f->sum[start].w;
-        if (end > start && w > 0)
-            v[n++] = (f->sum[end].s - f->sum[start].s) / w;
-        end = start;
-    }
-    for (uint32_t i = 0; i < n / 2; i++) {
-        double other = v[i];
-        v[i] = v[n - 1 - i];
-        v[n - 1 - i] = other;
-    }
-    return n;
-}
-
-static fb_status kmeans(const double *x, const double *w, uint32_t count, uint32_t k, double *v,
-                        uint32_t *n)
-{
-    sums *sum = fb_calloc((size_t)count + 1, sizeof *sum);
-    fit f = {.sum = sum, .count = count};
-    f.before = fb_calloc((size_t)count + 1, sizeof *f.before);
-    f.now = fb_calloc((size_t)count + 1, sizeof *f.now);
-    f.from = fb_calloc((size_t)k * ((size_t)count + 1), sizeof *f.from);
+    fb_points p = {.x = fb_calloc(count, sizeof *p.x), .w = fb_calloc(count, sizeof *p.w)};
+    uint32_t found = 0;
     fb_status status = FB_OK;
-    if (!sum || !f.before || !f.now || !f.from) {
-        status = fb_fail(FB_E_MEMORY, "no memory to place %u levels", k);
+    if (!p.x || !p.w) {
+        status = fb_fail(FB_E_MEMORY, "no memory to place %u levels", n);
         goto fail;
     }
-    for (uint32_t i = 0; i < count; i++)
-        sum[i + 1] = (sums){sum[i].w + w[i], sum[i].s + w[i] * x[i], sum[i].q + w[i] * x[i] * x[i]};
-    for (uint32_t i = 1; i <= count; i++)
-        f.before[i] = INFINITY; /* no level for some points */
-    for (uint32_t c = 0; c < k; c++) {
-        fill(&f, f.from + (size_t)c * (count + 1), 0, count, 0, count);
-        double *swap = f.before;
-        f.before = f.now;
-        f.now = swap;
-    }
-    *n = means_of(&f, k, v);
-fail:
-    fb_free(sum);
-    fb_free(f.before);
-    fb_free(f.now);
-    fb_free(f.from);
-    return status;
-}
-
-/* A cluster that holds zero has its mean there when zero weighs a million times as much as all the
- * rest. */
-fb_status fb_levels_kmeans(double *value, double *weight, uint32_t count, double bound, bool zero,
-                           uint32_t n, double *v)
-{
-    const double anchor = 1e6;
-    double total = 0;
-    uint32_t at = count, found = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        value[i] = value[i] > bound ? bound : value[i] < -bound ? -bound : value[i];
-        total += weight[i];
-        at = value[i] == 0 ? i : at;
-    }
-    FB_ENSURE(count > 0 && (!zero || at < count));
-    if (zero)
-        weight[at] = anchor * (total > 0 ? total : 1);
-    FB_TRY(kmeans(value, weight, count, n, v, &found));
-    at = 0;
-    for (uint32_t i = 1; i < found; i++)
-        at = fabs(v[i]) < fabs(v[at]) ? i : at;
-    v[at] = zero ? 0 : v[at];
+    clip_points(value, weight, count, bound, &p);
+    if (p.n > 0)
+        FB_GO(fb_kmeans_exact(&p, n, zero, v, &found));
+    else
+        v[found++] = 0; /* nothing was seen */
     double step = found > 1 ? (v[found - 1] - v[0]) / (found - 1) : 1;
     for (; found < n; found++)
         v[found] = v[found - 1] + step;
-    return FB_OK;
+fail:
+    fb_points_free(&p);
+    return status;
 }
 
 /* --- levels on a grid ------------------------------------------------------------------------ */

@@ -7,13 +7,13 @@
 
 enum {
     FB_FIT_MOST_LEVELS = 256,
-    FB_FIT_POINTS = 8192 /* that a fit takes at most */
+    FB_FIT_POINTS = 8192 /* that fb_points_init makes at most */
 };
 
 /* Ascending different values with weights. */
 typedef struct fb_points {
     double *x, *w;
-    uint32_t n;    /* 1..FB_FIT_POINTS */
+    uint32_t n;    /* >= 1 */
     double within; /* squared error of the numbers around their points: 0 while each different
                       number is a point of its own */
 } fb_points;
