@@ -18,6 +18,7 @@
 #define FB_KERNELS_CONV_FX_H
 
 #include "fewbit/run.h"
+#include "kernels/layer.h"
 #include "kernels/registry.h"
 #include "numeric/fixed.h"
 
@@ -25,9 +26,12 @@
 
 typedef struct fbk_conv_fx {
     /* The layer, the caller's. */
-    uint32_t n, ih, iw, ic, oh, ow, oc; /* all > 0 */
-    uint32_t kh, kw, stride_h, stride_w, dil_h, dil_w, groups;
-    int32_t pad_t, pad_l;
+    union {
+        fbk_layer shape;
+        struct {
+            FBK_LAYER_FIELDS
+        };
+    };
     fb_dtype x_type, y_type; /* u8, s8, u16, s16; y_type also f32 */
     unsigned x_bits;         /* of the codes in x */
     fb_fixed law;

@@ -16,6 +16,7 @@
 #define FB_KERNELS_CONV_Q_H
 
 #include "fewbit/run.h"
+#include "kernels/layer.h"
 #include "kernels/registry.h"
 
 #include <stdbool.h>
@@ -24,9 +25,12 @@
 
 typedef struct fbk_conv_q {
     /* The layer, the caller's. */
-    uint32_t n, ih, iw, ic, oh, ow, oc; /* all > 0 */
-    uint32_t kh, kw, stride_h, stride_w, dil_h, dil_w, groups;
-    int32_t pad_t, pad_l;
+    union {
+        fbk_layer shape;
+        struct {
+            FBK_LAYER_FIELDS
+        };
+    };
     bool x_signed, y_signed, f32_out;
     int32_t x_zero;             /* in x's range */
     int32_t y_zero, y_lo, y_hi; /* in y's range */

@@ -27,6 +27,7 @@
 #define FB_KERNELS_PROD_Q_H
 
 #include "fewbit/run.h"
+#include "kernels/layer.h"
 #include "kernels/registry.h"
 
 #include <stdbool.h>
@@ -37,9 +38,12 @@ enum { FBK_PROD_STAGES = 4, FBK_PROD_SUM = 128 /* the most of sum |word| */ };
 
 typedef struct fbk_prod_q {
     /* The layer, the caller's. */
-    uint32_t n, ih, iw, ic, oh, ow, oc; /* all > 0 */
-    uint32_t kh, kw, stride_h, stride_w, dil_h, dil_w, groups;
-    int32_t pad_t, pad_l;
+    union {
+        fbk_layer shape;
+        struct {
+            FBK_LAYER_FIELDS
+        };
+    };
     uint32_t d, n_words, stages;  /* 1..64, 2..256, 1..FBK_PROD_STAGES */
     uint32_t subs;                /* subspaces of a group: ceil(ic / groups / d) */
     uint32_t table_bits;          /* 5..8 */

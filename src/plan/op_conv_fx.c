@@ -136,8 +136,6 @@ static fb_status prepare_layer(fb_prepare *p, fbk_conv_fx *c, const fb_act *act)
     source s = {0};
     format x, y = {.f = 0};
     fx_params *k;
-    if (p->in[0]->elems > UINT32_MAX || p->out[0]->elems > UINT32_MAX)
-        return fb_fail(FB_E_LIMIT, "layer '%s': more than 2^32 elements", p->step->name);
     FB_TRY(read_format(p, p->in[0], "input", &x));
     c->law = *fb_node_fixed(p->node);
     c->x_type = p->in[0]->shape.dtype;
@@ -169,57 +167,33 @@ static fb_status prepare_layer(fb_prepare *p, fbk_conv_fx *c, const fb_act *act)
     p->step->scratch_bytes = c->scratch_bytes;
     p->step->params = k;
     p->step->counts = true;
-    p->step->macs = (uint64_t)c->n * c->oh * c->ow * c->oc * c->kh * c->kw * (c->ic / c->groups);
+    p->step->macs = c->n * fbk_layer_macs(&c->shape, c->oh);
 fail:
     source_free(&s);
     return status;
 }
 
+static fb_status check_size(const fb_prepare *p)
+{
+    return fb_layer_fits(p) ? FB_OK
+                            : fb_fail(FB_E_LIMIT,
+                                      "layer '%s': its input or output has 2^32 or more "
+                                      "elements",
+                                      p->step->name);
+}
+
 fb_status fb_prepare_conv_fx(fb_prepare *p)
 {
-    const fb_attr_conv *a = &p->node->attr.conv;
-    fb_window_attr w = {a->kh,    a->kw,    a->stride_h, a->stride_w, a->dil_h,
-                        a->dil_w, a->pad_t, a->pad_l,    a->pad_b,    a->pad_r};
-    fbk_window g;
-    FB_ENSURE(p->in[0]->shape.rank == 4);
-    FB_TRY(fb_window_make(&w, p->in[0], p->out[0], a->groups, &g));
-    fbk_conv_fx c = {.n = (uint32_t)p->in[0]->shape.dims[0],
-                     .ih = (uint32_t)g.h,
-                     .iw = (uint32_t)g.w,
-                     .ic = (uint32_t)g.c,
-                     .oh = (uint32_t)g.oh,
-                     .ow = (uint32_t)g.ow,
-                     .oc = (uint32_t)g.oc,
-                     .kh = (uint32_t)g.kh,
-                     .kw = (uint32_t)g.kw,
-                     .stride_h = (uint32_t)g.stride_h,
-                     .stride_w = (uint32_t)g.stride_w,
-                     .dil_h = (uint32_t)g.dil_h,
-                     .dil_w = (uint32_t)g.dil_w,
-                     .groups = (uint32_t)g.groups,
-                     .pad_t = g.pad_t,
-                     .pad_l = g.pad_l};
-    return prepare_layer(p, &c, &a->act);
+    fbk_conv_fx c = {.n = 0};
+    FB_TRY(check_size(p));
+    FB_TRY(fb_conv_shape(p, &c.shape));
+    return prepare_layer(p, &c, &p->node->attr.conv.act);
 }
 
 fb_status fb_prepare_dense_fx(fb_prepare *p)
 {
-    const fb_shape *w = &p->in[1]->shape;
-    FB_ENSURE(w->rank == 2 && p->in[0]->elems % (size_t)w->dims[1] == 0);
-    size_t rows = p->in[0]->elems / (size_t)w->dims[1]; /* prepare_layer bounds them */
-    fbk_conv_fx c = {.n = 1,
-                     .ih = 1,
-                     .iw = (uint32_t)rows,
-                     .ic = (uint32_t)w->dims[1],
-                     .oh = 1,
-                     .ow = (uint32_t)rows,
-                     .oc = (uint32_t)w->dims[0],
-                     .kh = 1,
-                     .kw = 1,
-                     .stride_h = 1,
-                     .stride_w = 1,
-                     .dil_h = 1,
-                     .dil_w = 1,
-                     .groups = 1};
+    fbk_conv_fx c = {.n = 0};
+    FB_TRY(check_size(p));
+    FB_TRY(fb_dense_shape(p, &c.shape));
     return prepare_layer(p, &c, &p->node->attr.dense.act);
 }

@@ -148,7 +148,7 @@ static fb_status prepare_layer(fb_prepare *p, fbk_conv_q *c, const fb_act *act, 
     p->step->n_tiles = c->n_tiles;
     p->step->scratch_bytes = c->scratch_bytes;
     p->step->params = k;
-    p->step->macs = (uint64_t)c->n * c->oh * c->ow * c->oc * c->kh * c->kw * (c->ic / c->groups);
+    p->step->macs = c->n * fbk_layer_macs(&c->shape, c->oh);
 fail:
     source_free(&s);
     return status;
@@ -162,7 +162,7 @@ static bool takes(const fb_prepare *p, uint32_t groups, fb_codes *x, fb_codes *y
     return p->in[0]->place != FB_PLACE_CONST && fb_codes8_of(p->in[0], x) &&
            (*f32_out || fb_codes8_of(out, y)) && takes_bias(p->in[2]) &&
            (takes_weight(p->in[1]) || (p->in[1] && fb_prod_q_takes(p, p->in[1], x, groups))) &&
-           p->in[0]->elems < UINT32_MAX && out->elems < UINT32_MAX;
+           fb_layer_fits(p);
 }
 
 fb_status fb_prepare_conv_q(fb_prepare *p)
@@ -174,26 +174,8 @@ fb_status fb_prepare_conv_q(fb_prepare *p)
         return fb_prepare_conv_fx(p);
     if (p->in[0]->shape.rank != 4 || !takes(p, (uint32_t)a->groups, &x, &y, &f32_out))
         return FB_OK;
-    fb_window_attr w = {a->kh,    a->kw,    a->stride_h, a->stride_w, a->dil_h,
-                        a->dil_w, a->pad_t, a->pad_l,    a->pad_b,    a->pad_r};
-    fbk_window g;
-    FB_TRY(fb_window_make(&w, p->in[0], p->out[0], a->groups, &g));
-    fbk_conv_q c = {.n = (uint32_t)p->in[0]->shape.dims[0],
-                    .ih = (uint32_t)g.h,
-                    .iw = (uint32_t)g.w,
-                    .ic = (uint32_t)g.c,
-                    .oh = (uint32_t)g.oh,
-                    .ow = (uint32_t)g.ow,
-                    .oc = (uint32_t)g.oc,
-                    .kh = (uint32_t)g.kh,
-                    .kw = (uint32_t)g.kw,
-                    .stride_h = (uint32_t)g.stride_h,
-                    .stride_w = (uint32_t)g.stride_w,
-                    .dil_h = (uint32_t)g.dil_h,
-                    .dil_w = (uint32_t)g.dil_w,
-                    .groups = (uint32_t)g.groups,
-                    .pad_t = g.pad_t,
-                    .pad_l = g.pad_l};
+    fbk_conv_q c = {.n = 0};
+    FB_TRY(fb_conv_shape(p, &c.shape));
     return prepare_layer(p, &c, &a->act, &x, y, f32_out);
 }
 
@@ -205,22 +187,7 @@ fb_status fb_prepare_dense_q(fb_prepare *p)
         return fb_prepare_dense_fx(p);
     if (!takes(p, 1, &x, &y, &f32_out))
         return FB_OK;
-    const fb_shape *w = &p->in[1]->shape;
-    FB_ENSURE(w->rank == 2 && p->in[0]->elems % (size_t)w->dims[1] == 0);
-    uint32_t rows = (uint32_t)(p->in[0]->elems / (size_t)w->dims[1]);
-    fbk_conv_q c = {.n = 1,
-                    .ih = 1,
-                    .iw = rows,
-                    .ic = (uint32_t)w->dims[1],
-                    .oh = 1,
-                    .ow = rows,
-                    .oc = (uint32_t)w->dims[0],
-                    .kh = 1,
-                    .kw = 1,
-                    .stride_h = 1,
-                    .stride_w = 1,
-                    .dil_h = 1,
-                    .dil_w = 1,
-                    .groups = 1};
+    fbk_conv_q c = {.n = 0};
+    FB_TRY(fb_dense_shape(p, &c.shape));
     return prepare_layer(p, &c, &p->node->attr.dense.act, &x, y, f32_out);
 }

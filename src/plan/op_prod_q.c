@@ -125,22 +125,7 @@ static fb_status read_source(const fb_prepare *p, const fbk_prod_q *c, const fb_
 
 static fbk_prod_q layer_of(const fb_encoding *e, const fbk_conv_q *c, const fb_codes *x)
 {
-    fbk_prod_q l = {.n = c->n,
-                    .ih = c->ih,
-                    .iw = c->iw,
-                    .ic = c->ic,
-                    .oh = c->oh,
-                    .ow = c->ow,
-                    .oc = c->oc,
-                    .kh = c->kh,
-                    .kw = c->kw,
-                    .stride_h = c->stride_h,
-                    .stride_w = c->stride_w,
-                    .dil_h = c->dil_h,
-                    .dil_w = c->dil_w,
-                    .groups = c->groups,
-                    .pad_t = c->pad_t,
-                    .pad_l = c->pad_l,
+    fbk_prod_q l = {.shape = c->shape,
                     .d = e->sub,
                     .n_words = e->n_words,
                     .stages = e->n_stages,

@@ -2,6 +2,7 @@
 #ifndef FB_PLAN_OP_Q_H
 #define FB_PLAN_OP_Q_H
 
+#include "kernels/layer.h"
 #include "kernels/point_q.h"
 #include "plan/op_util.h"
 
@@ -66,6 +67,12 @@ static inline int32_t fb_code_of_byte(uint8_t byte, bool is_signed)
 {
     return is_signed ? (int8_t)byte : byte;
 }
+
+/* The shape of a conv node over images, and of a dense node whose rows are one row of pixels. For
+ * input and output of fewer than 2^32 elements (fb_layer_fits). */
+bool fb_layer_fits(const fb_prepare *p);
+fb_status fb_conv_shape(const fb_prepare *p, fbk_layer *shape);
+fb_status fb_dense_shape(const fb_prepare *p, fbk_layer *shape);
 
 /* table[byte] = the code in `y` of f(value of byte in `x`); f NULL is the identity. */
 void fb_codes_table(const fb_codes *x, const fb_codes *y, float (*f)(const void *ctx, float v),

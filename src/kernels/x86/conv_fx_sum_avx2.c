@@ -22,7 +22,7 @@ bool fbk_conv_fx_sum_avx2_plan(fbk_conv_fx *c)
         c->form = WIDE;
     layout l = layout_of(c);
     /* A pair of products is exact unless both are (-2^15)^2. */
-    if (c->form == WIDE && ((uint64_t)l.runs * l.pairs > 65535 || c->w_least < -32767))
+    if (c->form == WIDE && ((uint64_t)l.runs * l.units > 65535 || c->w_least < -32767))
         return false;
     return plan_tiles(c, c->form == NARROW8 ? 1 : 2);
 }

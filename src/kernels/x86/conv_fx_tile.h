@@ -1,34 +1,21 @@
 /* Convolution in fixed point on AVX2: what the kernels share whatever they do with a product. Each
  * defines MR, the most pixels of its micro-kernels, before it includes this file once.
  *
- * A tile is (image, band of output rows, some blocks of 16 channels):
- *   1. stage: the input rows of the band are copied to scratch as s16, with the padding filled in.
- *      Unsigned codes of 16 bits are staged less 2^15; the sums get it back through the bias.
- *          stage [rows][cols][ic]
- *   2. for each block of 16 channels, for each MR pixels of the band: the micro-kernel walks `runs`
- *      of contiguous stage elements, in the order (kh, kw, channel). With dil_w = 1 and no groups a
- *      run is a kernel row of kw * ic elements, otherwise one tap of ic / groups. An odd run ends
- *      with a zero weight, which changes no sum. 1x1 layers without padding and stride (dense ones
- *      too) are one image, one pixel wide, of n * oh * ow rows.
+ * Tiles, stage and runs are those of conv_tile.h; a unit is a pair of elements. The stage is s16:
+ * unsigned codes of 16 bits are staged less 2^15, and the sums get it back through the bias. An odd
+ * run ends with a zero weight, which changes no sum.
  *
- * packed: run offsets | [groups * blocks] heads | [groups * blocks][runs][pairs][16][2] weights,
+ * packed: run offsets | [groups * blocks] heads | [groups * blocks][runs][units][16][2] weights,
  * s16, or s8 where c->form says so
  */
 #ifndef FB_KERNELS_CONV_FX_TILE_H
 #define FB_KERNELS_CONV_FX_TILE_H
 
-#include "base/size.h"
 #include "kernels/conv_fx.h"
+#include "kernels/x86/conv_tile.h"
 
 #include <immintrin.h>
 #include <string.h>
-
-enum {
-    NR = 16,
-    STAGE_BYTES = 96 * 1024, /* of a band, so that it stays in L2 with the weights of a block */
-    TILE_MACS = 1 << 20,     /* about 12 microseconds or more: worth handing to a thread */
-    SLACK = 32               /* stage elements behind the last: an odd run's rest */
-};
 
 /* What 16 channels need besides weights; a multiple of 64 bytes. */
 typedef struct head {
@@ -41,50 +28,9 @@ typedef struct head {
     float scale[NR];
 } head;
 
-typedef struct layout {
-    uint32_t n, ih, iw, oh, ow;    /* after the 1x1 rewrite */
-    uint32_t step_h, step_w;       /* input rows / columns per stage row / column */
-    uint32_t stride_h, stride_w;   /* stage rows / columns per output pixel */
-    uint32_t cols;                 /* stage columns */
-    uint32_t ocg, blocks;          /* channels and blocks of a group */
-    uint32_t runs, run_len, pairs; /* pairs of elements of a run */
-    size_t block_elems;            /* packed weights of a block */
-} layout;
-
 static layout layout_of(const fbk_conv_fx *c)
 {
-    layout l;
-    bool flat = c->kh == 1 && c->kw == 1 && c->stride_h == 1 && c->stride_w == 1 &&
-                c->oh == c->ih && c->ow == c->iw;
-    uint32_t pixels = c->n * c->oh * c->ow;
-    l.n = flat ? 1 : c->n;
-    l.ih = flat ? pixels : c->ih;
-    l.iw = flat ? 1 : c->iw;
-    l.oh = flat ? pixels : c->oh;
-    l.ow = flat ? 1 : c->ow;
-    l.step_h = c->kh == 1 ? c->stride_h : 1;
-    l.step_w = c->kw == 1 ? c->stride_w : 1;
-    l.stride_h = c->kh == 1 ? 1 : c->stride_h;
-    l.stride_w = c->kw == 1 ? 1 : c->stride_w;
-    l.cols = (l.ow - 1) * l.stride_w + (c->kw - 1) * c->dil_w + 1;
-    l.ocg = c->oc / c->groups;
-    l.blocks = (l.ocg + NR - 1) / NR;
-    bool by_row = c->groups == 1 && (c->dil_w == 1 || c->kw == 1);
-    l.runs = by_row ? c->kh : c->kh * c->kw;
-    l.run_len = by_row ? c->kw * c->ic : c->ic / c->groups;
-    l.pairs = (l.run_len + 1) / 2;
-    l.block_elems = (size_t)l.runs * l.pairs * 2 * NR;
-    return l;
-}
-
-static uint32_t stage_rows(const fbk_conv_fx *c, const layout *l, uint32_t rows)
-{
-    return (rows - 1) * l->stride_h + (c->kh - 1) * c->dil_h + 1;
-}
-
-static size_t stage_elems(const fbk_conv_fx *c, const layout *l, uint32_t rows)
-{
-    return (size_t)stage_rows(c, l, rows) * l->cols * c->ic + SLACK;
+    return tile_layout(&c->shape, 2);
 }
 
 /* What staged codes are less than codes. */
@@ -97,31 +43,16 @@ static inline int32_t stage_offset(const fbk_conv_fx *c)
 static bool plan_tiles(fbk_conv_fx *c, size_t weight_bytes)
 {
     layout l = layout_of(c);
-    uint64_t row_macs = (uint64_t)l.ow * c->oc * c->kh * c->kw * (c->ic / c->groups);
-    uint32_t rows = l.oh;
-    while (rows > 1 && (stage_elems(c, &l, rows) * sizeof(int16_t) > STAGE_BYTES ||
-                        (row_macs * rows > 4 * TILE_MACS && (uint64_t)rows * l.ow > 16 * MR)))
-        rows = (rows + 1) / 2;
-    c->n_bands = (l.oh + rows - 1) / rows;
-    rows = (l.oh + c->n_bands - 1) / c->n_bands; /* even bands, */
-    if (rows * l.ow > MR && l.ow == 1)
-        rows = (rows + MR - 1) / MR * MR; /* whole micro-tiles where rows are pixels */
-    c->band = rows;
-    c->n_bands = (l.oh + rows - 1) / rows;
-    c->oc_blocks = c->groups * l.blocks;
-    uint64_t splits = row_macs * rows / TILE_MACS;
-    uint64_t bands = (uint64_t)l.n * c->n_bands;
-    if (bands * splits > 16)
-        splits = 16 / bands;
-    if (splits > c->oc_blocks)
-        splits = c->oc_blocks;
-    c->n_splits = splits ? (uint32_t)splits : 1;
-    c->n_tiles = l.n * c->n_bands * c->n_splits;
+    tile_cut t = cut_tiles(&c->shape, &l, sizeof(int16_t));
+    c->band = t.band;
+    c->n_bands = t.n_bands;
+    c->oc_blocks = t.oc_blocks;
+    c->n_splits = t.n_splits;
+    c->n_tiles = t.n_tiles;
     c->packed_bytes = fb_round_up((size_t)l.runs * 4, 64) + c->oc_blocks * sizeof(head) +
                       c->oc_blocks * l.block_elems * weight_bytes;
-    c->scratch_bytes = stage_elems(c, &l, rows) * sizeof(int16_t);
-    return (uint64_t)stage_rows(c, &l, rows) * l.cols * c->ic < (1u << 30) &&
-           (c->y_type == FB_F32 || c->shift_hi <= 32);
+    c->scratch_bytes = stage_bytes(&c->shape, &l, c->band, sizeof(int16_t));
+    return stage_fits(&c->shape, &l, c->band) && (c->y_type == FB_F32 || c->shift_hi <= 32);
 }
 
 /* --- packing --------------------------------------------------------------------------------- */
@@ -167,10 +98,7 @@ static void pack_layer(const fbk_conv_fx *c, const fbk_fx_weights *w, size_t wei
     layout l = layout_of(c);
     packed p = split(c, &l);
     memset(c->packed, 0, c->packed_bytes);
-    for (uint32_t r = 0; r < l.runs; r++) {
-        uint32_t kr = l.runs == c->kh ? r : r / c->kw, ks = l.runs == c->kh ? 0 : r % c->kw;
-        p.offset[r] = (int32_t)((kr * c->dil_h * l.cols + ks * c->dil_w) * c->ic);
-    }
+    run_offsets(&c->shape, &l, p.offset);
     size_t taps = (size_t)l.runs * l.run_len;
     for (uint32_t b = 0; b < c->oc_blocks; b++) {
         uint32_t group = b / l.blocks, first = b % l.blocks * NR;
@@ -180,7 +108,7 @@ static void pack_layer(const fbk_conv_fx *c, const fbk_fx_weights *w, size_t wei
             const int16_t *pw = w->w + (size_t)o * taps;
             for (size_t t = 0; t < taps; t++) {
                 size_t run = t / l.run_len, k = t % l.run_len;
-                size_t at = b * l.block_elems + (run * l.pairs + k / 2) * 2 * NR + j * 2 + k % 2;
+                size_t at = b * l.block_elems + (run * l.units + k / 2) * 2 * NR + j * 2 + k % 2;
                 sum += pw[t];
                 if (weight_bytes == 2)
                     ((int16_t *)p.w)[at] = pw[t];
@@ -221,25 +149,18 @@ static void stage_fill(const fbk_conv_fx *c, int16_t *to, size_t n)
         to[i] = (int16_t)-stage_offset(c);
 }
 
-/* One stage row from the input row that starts at element `row`: columns [0, left) and [right,
- * cols) lie in the padding. */
+/* One stage row from the input row that starts at element `row`. */
 static void stage_row(const fbk_conv_fx *c, const layout *l, const void *x, size_t row, int16_t *to)
 {
-    size_t ic = c->ic;
-    uint32_t pad = (uint32_t)c->pad_l;
-    uint32_t left = c->pad_l > 0 ? (pad + l->step_w - 1) / l->step_w : 0;
-    int64_t limit = ((int64_t)l->iw + c->pad_l + l->step_w - 1) / l->step_w;
-    uint32_t right = limit < l->cols ? (uint32_t)(limit > 0 ? limit : 0) : l->cols;
-    left = left < right ? left : right;
+    size_t ic = c->ic, from;
+    uint32_t left, right;
+    input_columns(&c->shape, l, &left, &right, &from);
     stage_fill(c, to, left * ic);
-    if (left < right) {
-        size_t from = row + (size_t)((int64_t)left * l->step_w - c->pad_l) * ic;
-        if (l->step_w == 1) {
-            stage_copy(c, to + left * ic, x, from, (right - left) * ic);
-        } else {
-            for (uint32_t j = left; j < right; j++, from += l->step_w * ic)
-                stage_copy(c, to + j * ic, x, from, ic);
-        }
+    if (l->step_w == 1) {
+        stage_copy(c, to + left * ic, x, row + from * ic, (right - left) * ic);
+    } else {
+        for (uint32_t j = left; j < right; j++, from += l->step_w)
+            stage_copy(c, to + j * ic, x, row + from * ic, ic);
     }
     stage_fill(c, to + right * ic, (l->cols - right) * ic);
 }
@@ -248,11 +169,11 @@ static void stage_row(const fbk_conv_fx *c, const layout *l, const void *x, size
 static void stage(const fbk_conv_fx *c, const layout *l, const void *x, size_t image, uint32_t row,
                   uint32_t rows, int16_t *to)
 {
-    uint32_t count = stage_rows(c, l, rows);
+    uint32_t count = stage_rows(&c->shape, l, rows);
     size_t width = (size_t)l->cols * c->ic;
     for (uint32_t i = 0; i < count; i++) {
-        int64_t at = ((int64_t)row * l->stride_h + i) * l->step_h - c->pad_t;
-        if (at < 0 || at >= l->ih)
+        int64_t at = input_row(&c->shape, l, row, i);
+        if (at < 0)
             stage_fill(c, to + i * width, width);
         else
             stage_row(c, l, x, image + (size_t)at * l->iw * c->ic, to + i * width);
@@ -279,7 +200,7 @@ static micro micro_of(const fbk_conv_fx *c, const layout *l, const packed *p)
 {
     micro m = {.offset = p->offset,
                .runs = l->runs,
-               .pairs = l->pairs,
+               .pairs = l->units,
                .oc = c->oc,
                .law = c->law,
                .y_type = c->y_type,
@@ -402,23 +323,13 @@ static void run_block(const fbk_conv_fx *c, const layout *l, const packed *p, co
     uint32_t group = block / l->blocks, first = block % l->blocks * NR;
     uint32_t n = l->ocg - first < NR ? l->ocg - first : NR;
     const char *w = (const char *)p->w + block * l->block_elems * weight_bytes;
-    const int16_t *base = staged + (size_t)group * (c->ic / c->groups);
-    size_t row_step = (size_t)l->stride_h * l->cols * c->ic, col_step = (size_t)l->stride_w * c->ic;
-    const int16_t *next = base;
-    uint32_t col = 0;
+    pixel_walk walk = walk_of(&c->shape, l, group);
     at += group * l->ocg + first;
     for (uint32_t done = 0; done < pixels;) {
         uint32_t mr = pixels - done < MR ? pixels - done : MR;
         const int16_t *x[MR];
-        for (uint32_t i = 0; i < mr; i++) {
-            x[i] = next;
-            next += col_step;
-            if (++col == l->ow) {
-                col = 0;
-                base += row_step;
-                next = base;
-            }
-        }
+        for (uint32_t i = 0; i < mr; i++)
+            x[i] = staged + next_pixel(&walk);
         micros[mr](m, x, w, &p->heads[block], y, at + (size_t)done * c->oc, n, counts);
         done += mr;
     }
@@ -432,15 +343,12 @@ static void run_tile(const fbk_conv_fx *c, micro_fn *const *micros, size_t weigh
     packed p = split(c, &l);
     micro m = micro_of(c, &l, &p);
     fb_saturations seen = {0};
-    uint32_t part = tile % c->n_splits, band = tile / c->n_splits % c->n_bands;
-    uint32_t image = tile / c->n_splits / c->n_bands;
-    uint32_t row = band * c->band, rows = l.oh - row < c->band ? l.oh - row : c->band;
-    stage(c, &l, x, (size_t)image * l.ih * l.iw * c->ic, row, rows, scratch);
-    uint32_t from = (uint32_t)((uint64_t)c->oc_blocks * part / c->n_splits);
-    uint32_t to = (uint32_t)((uint64_t)c->oc_blocks * (part + 1) / c->n_splits);
-    size_t at = ((size_t)image * l.oh + row) * l.ow * c->oc;
-    for (uint32_t block = from; block < to; block++)
-        run_block(c, &l, &p, &m, micros, weight_bytes, scratch, block, rows * l.ow, y, at, &seen);
+    tile_cut cut = {c->band, c->n_bands, c->oc_blocks, c->n_splits, c->n_tiles};
+    tile_part t = part_of(&c->shape, &l, &cut, tile);
+    stage(c, &l, x, t.x, t.row, t.rows, scratch);
+    for (uint32_t block = t.from; block < t.to; block++)
+        run_block(c, &l, &p, &m, micros, weight_bytes, scratch, block, t.rows * l.ow, y, t.y,
+                  &seen);
     counts->sums += seen.sums;
     counts->outputs += seen.outputs;
 }

@@ -7,76 +7,26 @@
  *   TAKES_WIDE        whether weights of more than 8 bits have a form
  *   stage_zero, stage_copy, stage_fill, load_w, multiply_add
  *
- * A tile is (image, band of output rows, some blocks of 16 channels):
- *   1. stage: the input rows of the band are copied to scratch, with the padding filled in; columns
- *      and rows that a 1-tap dimension with a stride would skip are left out.
- *          stage [rows][cols][ic]
- *   2. for each block of 16 channels, for each 6 pixels of the band: the micro-kernel walks `runs`
- *      of contiguous stage elements. With dil_w = 1 and no groups a run is a kernel row of kw * ic
- *      elements, otherwise one tap of ic / groups. Runs that are no whole units are padded with
- * zero weights. 1x1 layers without padding and stride (dense ones too) are one image, one pixel
- * wide, of n * oh * ow rows.
+ * Tiles, stage and runs are those of conv_tile.h. Runs that are no whole units are padded with zero
+ * weights.
  *
  * packed: bias [oc16] less zero * sum(w) | scale [oc16] | run offsets | weights
  *
  * Weights come to the micro-kernel as [groups * blocks][runs][units][16][UNIT], s8 or (c->wide)
  * s16.
  */
-#include "base/size.h"
+enum { MR = 6 };
 
-enum {
-    MR = 6,
-    NR = 16,
-    STAGE_BYTES = 96 * 1024, /* of a band, so that it stays in L2 with the weights of a block */
-    TILE_MACS = 1 << 20,     /* about 12 microseconds: worth handing to a thread */
-    SLACK = 32               /* stage elements behind the last: a run's rest, whole vectors */
-};
-
-typedef struct layout {
-    uint32_t n, ih, iw, oh, ow;    /* after the 1x1 rewrite */
-    uint32_t step_h, step_w;       /* input rows / columns per stage row / column */
-    uint32_t stride_h, stride_w;   /* stage rows / columns per output pixel */
-    uint32_t cols;                 /* stage columns */
-    uint32_t ocg, blocks;          /* channels and blocks of a group */
-    uint32_t runs, run_len, units; /* a unit is what one 32-bit broadcast holds */
-    size_t block_elems;            /* packed weights of a block */
-} layout;
+#include "kernels/x86/conv_tile.h"
 
 static layout layout_of(const fbk_conv_q *c)
 {
-    layout l;
-    bool flat = c->kh == 1 && c->kw == 1 && c->stride_h == 1 && c->stride_w == 1 &&
-                c->oh == c->ih && c->ow == c->iw;
-    uint32_t pixels = c->n * c->oh * c->ow;
-    l.n = flat ? 1 : c->n;
-    l.ih = flat ? pixels : c->ih;
-    l.iw = flat ? 1 : c->iw;
-    l.oh = flat ? pixels : c->oh;
-    l.ow = flat ? 1 : c->ow;
-    l.step_h = c->kh == 1 ? c->stride_h : 1;
-    l.step_w = c->kw == 1 ? c->stride_w : 1;
-    l.stride_h = c->kh == 1 ? 1 : c->stride_h;
-    l.stride_w = c->kw == 1 ? 1 : c->stride_w;
-    l.cols = (l.ow - 1) * l.stride_w + (c->kw - 1) * c->dil_w + 1;
-    l.ocg = c->oc / c->groups;
-    l.blocks = (l.ocg + NR - 1) / NR;
-    bool by_row = c->groups == 1 && (c->dil_w == 1 || c->kw == 1);
-    l.runs = by_row ? c->kh : c->kh * c->kw;
-    l.run_len = by_row ? c->kw * c->ic : c->ic / c->groups;
-    l.units = (l.run_len + UNIT - 1) / UNIT;
-    l.block_elems = (size_t)l.runs * l.units * UNIT * NR;
-    return l;
+    return tile_layout(&c->shape, UNIT);
 }
 
-static uint32_t stage_rows(const fbk_conv_q *c, const layout *l, uint32_t rows)
+static size_t band_bytes(const fbk_conv_q *c, const layout *l, uint32_t rows)
 {
-    return (rows - 1) * l->stride_h + (c->kh - 1) * c->dil_h + 1;
-}
-
-static size_t stage_bytes(const fbk_conv_q *c, const layout *l, uint32_t rows)
-{
-    size_t elems = (size_t)stage_rows(c, l, rows) * l->cols * c->ic + SLACK;
-    return fb_round_up(elems * sizeof(stage_t), 64);
+    return stage_bytes(&c->shape, l, rows, sizeof(stage_t));
 }
 
 static inline __m256i broadcast_unit(const stage_t *p)
@@ -97,31 +47,17 @@ bool KERNEL(_plan)(fbk_conv_q *c, bool wide)
     layout l = layout_of(c);
     if ((wide && !TAKES_WIDE) || !weights_plan(c, &l))
         return false;
-    uint64_t row_macs = (uint64_t)l.ow * c->oc * c->kh * c->kw * (c->ic / c->groups);
-    uint32_t rows = l.oh;
-    while (rows > 1 && (stage_bytes(c, &l, rows) > STAGE_BYTES ||
-                        (row_macs * rows > 4 * TILE_MACS && (uint64_t)rows * l.ow > 16 * MR)))
-        rows = (rows + 1) / 2;
-    c->n_bands = (l.oh + rows - 1) / rows;
-    rows = (l.oh + c->n_bands - 1) / c->n_bands; /* even bands, */
-    if (rows * l.ow > MR && l.ow == 1)
-        rows = (rows + MR - 1) / MR * MR; /* whole micro-tiles where rows are pixels */
-    c->band = rows;
-    c->n_bands = (l.oh + rows - 1) / rows;
-    c->oc_blocks = c->groups * l.blocks;
-    uint64_t splits = row_macs * rows / TILE_MACS;
-    uint64_t bands = (uint64_t)l.n * c->n_bands;
-    if (bands * splits > 16)
-        splits = 16 / bands;
-    if (splits > c->oc_blocks)
-        splits = c->oc_blocks;
-    c->n_splits = splits ? (uint32_t)splits : 1;
-    c->n_tiles = l.n * c->n_bands * c->n_splits;
+    tile_cut t = cut_tiles(&c->shape, &l, sizeof(stage_t));
+    c->band = t.band;
+    c->n_bands = t.n_bands;
+    c->oc_blocks = t.oc_blocks;
+    c->n_splits = t.n_splits;
+    c->n_tiles = t.n_tiles;
     c->wide = wide;
     c->packed_bytes =
         (size_t)c->oc_blocks * NR * 8 + fb_round_up((size_t)l.runs * 4, 64) + weights_bytes(c, &l);
-    c->scratch_bytes = stage_bytes(c, &l, rows) + weights_scratch_bytes(&l);
-    return (uint64_t)stage_rows(c, &l, rows) * l.cols * c->ic < (1u << 30);
+    c->scratch_bytes = band_bytes(c, &l, c->band) + weights_scratch_bytes(&l);
+    return stage_fits(&c->shape, &l, c->band);
 }
 
 typedef struct packed {
@@ -146,10 +82,7 @@ void KERNEL(_pack)(const fbk_conv_q *c, const int16_t *w, const int32_t *bias, c
     layout l = layout_of(c);
     packed p = split(c, &l);
     memset(c->packed, 0, c->packed_bytes);
-    for (uint32_t r = 0; r < l.runs; r++) {
-        uint32_t kr = l.runs == c->kh ? r : r / c->kw, ks = l.runs == c->kh ? 0 : r % c->kw;
-        p.offset[r] = (int32_t)((kr * c->dil_h * l.cols + ks * c->dil_w) * c->ic);
-    }
+    run_offsets(&c->shape, &l, p.offset);
     size_t taps = (size_t)l.runs * l.run_len;
     for (uint32_t b = 0; b < c->oc_blocks; b++) {
         uint32_t group = b / l.blocks, first = b % l.blocks * NR;
@@ -166,22 +99,18 @@ void KERNEL(_pack)(const fbk_conv_q *c, const int16_t *w, const int32_t *bias, c
     }
 }
 
-/* One stage row from one input row: columns [0, left) and [right, cols) lie in the padding. */
+/* One stage row from one input row. */
 static void stage_row(const fbk_conv_q *c, const layout *l, const uint8_t *x, stage_t *to)
 {
-    size_t ic = c->ic;
-    uint32_t pad = (uint32_t)c->pad_l;
-    uint32_t left = c->pad_l > 0 ? (pad + l->step_w - 1) / l->step_w : 0;
-    int64_t limit = ((int64_t)l->iw + c->pad_l + l->step_w - 1) / l->step_w;
-    uint32_t right = limit < l->cols ? (uint32_t)(limit > 0 ? limit : 0) : l->cols;
-    left = left < right ? left : right;
+    size_t ic = c->ic, from;
+    uint32_t left, right;
+    input_columns(&c->shape, l, &left, &right, &from);
     stage_fill(to, left * ic, stage_zero(c));
-    const uint8_t *from = x + ((int64_t)left * l->step_w - c->pad_l) * (int64_t)ic;
     if (l->step_w == 1) {
-        stage_copy(to + left * ic, from, (right - left) * ic, c->x_signed);
+        stage_copy(to + left * ic, x + from * ic, (right - left) * ic, c->x_signed);
     } else {
-        for (uint32_t j = left; j < right; j++, from += l->step_w * ic)
-            stage_copy(to + j * ic, from, ic, c->x_signed);
+        for (uint32_t j = left; j < right; j++, from += l->step_w)
+            stage_copy(to + j * ic, x + from * ic, ic, c->x_signed);
     }
     stage_fill(to + right * ic, (l->cols - right) * ic, stage_zero(c));
 }
@@ -189,15 +118,15 @@ static void stage_row(const fbk_conv_q *c, const layout *l, const uint8_t *x, st
 static void stage(const fbk_conv_q *c, const layout *l, const uint8_t *x, uint32_t row,
                   uint32_t rows, stage_t *to)
 {
-    uint32_t count = stage_rows(c, l, rows);
+    uint32_t count = stage_rows(&c->shape, l, rows);
     size_t width = (size_t)l->cols * c->ic;
     if (l->cols == l->iw && l->step_h == 1 && c->pad_t == 0 && c->pad_l == 0 && l->stride_w == 1 &&
         l->step_w == 1 && row * l->stride_h + count <= l->ih) {
         stage_copy(to, x + (size_t)row * l->stride_h * width, count * width, c->x_signed);
     } else {
         for (uint32_t i = 0; i < count; i++) {
-            int64_t at = ((int64_t)row * l->stride_h + i) * l->step_h - c->pad_t;
-            if (at < 0 || at >= l->ih)
+            int64_t at = input_row(&c->shape, l, row, i);
+            if (at < 0)
                 stage_fill(to + i * width, width, stage_zero(c));
             else
                 stage_row(c, l, x + (size_t)at * l->iw * c->ic, to + i * width);
@@ -322,23 +251,13 @@ static void run_block(const fbk_conv_q *c, const layout *l, const packed *p, con
     uint32_t group = block / l->blocks, first = block % l->blocks * NR;
     uint32_t n = l->ocg - first < NR ? l->ocg - first : NR;
     const void *w = weights_of(c, l, p->w, block, decoded);
-    const stage_t *base = staged + (size_t)group * (c->ic / c->groups);
-    size_t row_step = (size_t)l->stride_h * l->cols * c->ic, col_step = (size_t)l->stride_w * c->ic;
-    const stage_t *next = base;
-    uint32_t col = 0;
+    pixel_walk walk = walk_of(&c->shape, l, group);
     at += group * l->ocg + first;
     for (uint32_t done = 0; done < pixels;) {
         uint32_t mr = pixels - done < MR ? pixels - done : MR;
         const stage_t *x[MR];
-        for (uint32_t i = 0; i < mr; i++) {
-            x[i] = next;
-            next += col_step;
-            if (++col == l->ow) {
-                col = 0;
-                base += row_step;
-                next = base;
-            }
-        }
+        for (uint32_t i = 0; i < mr; i++)
+            x[i] = staged + next_pixel(&walk);
         micros[c->wide][mr](m, x, w, p->bias + block * NR, p->scale + block * NR, y,
                             at + (size_t)done * c->oc, n);
         done += mr;
@@ -364,21 +283,17 @@ void KERNEL()(const fbk_conv_q *c, const void *x, void *y, void *scratch, uint32
     layout l = layout_of(c);
     packed p = split(c, &l);
     micro m = micro_of(c, &l, &p);
-    uint32_t part = tile % c->n_splits, band = tile / c->n_splits % c->n_bands;
-    uint32_t image = tile / c->n_splits / c->n_bands;
-    uint32_t row = band * c->band, rows = l.oh - row < c->band ? l.oh - row : c->band;
-    stage(c, &l, (const uint8_t *)x + (size_t)image * l.ih * l.iw * c->ic, row, rows, scratch);
-    uint32_t from = (uint32_t)((uint64_t)c->oc_blocks * part / c->n_splits);
-    uint32_t to = (uint32_t)((uint64_t)c->oc_blocks * (part + 1) / c->n_splits);
-    size_t at = ((size_t)image * l.oh + row) * l.ow * c->oc;
-    void *decoded = (char *)scratch + stage_bytes(c, &l, c->band);
-    for (uint32_t block = from; block < to; block++) {
+    tile_cut cut = {c->band, c->n_bands, c->oc_blocks, c->n_splits, c->n_tiles};
+    tile_part t = part_of(&c->shape, &l, &cut, tile);
+    stage(c, &l, (const uint8_t *)x + t.x, t.row, t.rows, scratch);
+    void *decoded = (char *)scratch + band_bytes(c, &l, c->band);
+    for (uint32_t block = t.from; block < t.to; block++) {
 #if FEW
-        if (rows * l.ow == 1 && l.runs == 1 && c->groups == 1) {
-            run_pixel(c, &l, &p, &m, scratch, block, y, at);
+        if (t.rows * l.ow == 1 && l.runs == 1 && c->groups == 1) {
+            run_pixel(c, &l, &p, &m, scratch, block, y, t.y);
             continue;
         }
 #endif
-        run_block(c, &l, &p, &m, scratch, decoded, block, rows * l.ow, y, at);
+        run_block(c, &l, &p, &m, scratch, decoded, block, t.rows * l.ow, y, t.y);
     }
 }
