@@ -5,8 +5,10 @@
 #include "calibrate/range.h"
 #include "compress/activations.h"
 #include "compress/correct.h"
+#include "compress/edges.h"
 #include "compress/method.h"
 
+#include "base/alloc.h"
 #include "base/status.h"
 
 enum {
@@ -21,7 +23,8 @@ enum {
     OPT_EXCLUDE,
     OPT_ABITS,
     OPT_FIRST,
-    OPT_LAST
+    OPT_LAST,
+    OPT_EDGES
 };
 
 typedef struct work {
@@ -30,6 +33,7 @@ typedef struct work {
     fb_activations acts;
     fb_act_code *codes; /* [acts.n_groups] */
     bool restore;       /* of fb_weight_rule */
+    bool *edge;         /* [n_nodes] first and last layers */
 } work;
 
 /* --- weights --------------------------------------------------------------------------------- */
@@ -45,12 +49,14 @@ static fb_status read_bias(const fb_model *m, const fb_node *n, size_t oc, float
     return b && b->is_const ? fb_tensor_decode(b, *bias) : FB_OK;
 }
 
-static fb_status encode_weight(const work *w, const fb_node *n)
+static fb_status encode_weight(const work *w, size_t i)
 {
     fb_model *m = w->job->model;
+    const fb_node *n = &m->nodes[i];
     int32_t weight = fb_node_weight(m, n);
     const fb_option *o = w->step->option;
-    fb_weight_rule rule = {.bits = w->step->bits,
+    unsigned bits = w->step->bits, edges = (unsigned)o[OPT_EDGES].number;
+    fb_weight_rule rule = {.bits = w->edge[i] && edges > bits ? edges : bits,
                            .per_channel = o[OPT_PER].choice == 0,
                            .range = fb_job_is_clipped(w->job, weight)
                                         ? FB_WEIGHT_MINMAX
@@ -81,7 +87,7 @@ static fb_status encode_weights(const work *w)
             continue;
         FB_TRY(fb_job_report(w->job, "weights", done++, w->acts.region.n_integer));
         if (m->tensors[fb_node_weight(m, n)].enc.kind == FB_ENC_PLAIN)
-            FB_TRY(encode_weight(w, n));
+            FB_TRY(encode_weight(w, i));
     }
     return FB_OK;
 }
@@ -136,6 +142,12 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
     FB_TRY(fb_activations_open(job, o[OPT_INCLUDE].text, o[OPT_EXCLUDE].text, FB_REGION_INTEGER,
                                false, &w.acts));
     FB_GO(refuse(&w));
+    w.edge = fb_calloc(job->model->n_nodes + 1, sizeof *w.edge);
+    if (!w.edge) {
+        status = fb_fail(FB_E_MEMORY, "no memory to encode the layers");
+        goto fail;
+    }
+    FB_GO(fb_edges_find(job->model, w.edge));
     FB_GO(choose_codes(&w));
     FB_GO(encode_weights(&w));
     FB_GO(fb_activations_write(&w.acts, job->model, w.codes, -1));
@@ -144,6 +156,7 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
     if (o[OPT_BIAS].choice == 0)
         FB_GO(fb_correct(job, FB_CORRECT_MEAN, (uint64_t)o[OPT_IMAGES].number, "bias-correct"));
 fail:
+    fb_free(w.edge);
     fb_free(w.codes);
     fb_activations_close(&w.acts);
     return status;
@@ -156,7 +169,7 @@ const fb_method_def fb_method_int8 = {
     .most_bits = 8,
     .summary = "weights of 8 bits (int2 to int7: fewer) and 8-bit activations on integer kernels",
     .needs_data = true,
-    .n_options = 12,
+    .n_options = 13,
     .options =
         {
             {.key = "act",
@@ -219,6 +232,12 @@ const fb_method_def fb_method_int8 = {
              .most = 8,
              .preset = "8",
              .meaning = "bits of what the last layers read, at least"},
+            {.key = "edges",
+             .kind = FB_OPTION_WHOLE,
+             .least = 2,
+             .most = 8,
+             .preset = "2",
+             .meaning = "bits of the weights of the first and last layers, at least"},
         },
     .apply = apply,
 };

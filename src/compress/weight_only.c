@@ -1,6 +1,8 @@
 /* Weights in few bits, activations in floats (METHODS M.1): w1 to w16. No data is needed; kernels
  * decode weights in registers. */
+#include "base/alloc.h"
 #include "base/status.h"
+#include "compress/edges.h"
 #include "compress/method.h"
 #include "compress/weights.h"
 
@@ -12,7 +14,8 @@ enum {
     OPT_ZERO,
     OPT_OUTLIERS,
     OPT_INCLUDE,
-    OPT_EXCLUDE
+    OPT_EXCLUDE,
+    OPT_EDGES
 };
 
 static fb_status encode(fb_model *m, int32_t weight, const fb_weight_rule *rule)
@@ -24,45 +27,71 @@ static fb_status encode(fb_model *m, int32_t weight, const fb_weight_rule *rule)
     return status;
 }
 
-static fb_status apply(fb_job *job, const fb_recipe_step *step)
+static fb_weight_rule rule_of(const fb_job *job, const fb_recipe_step *step)
+{
+    const fb_option *o = step->option;
+    return (fb_weight_rule){.bits = step->bits,
+                            .per_channel = o[OPT_PER].choice == 0 || o[OPT_GROUP].number > 0,
+                            .group = (uint32_t)o[OPT_GROUP].number,
+                            .range = (fb_weight_range)o[OPT_WEIGHTS].choice,
+                            .pow2 = o[OPT_SCALE].choice == 1,
+                            .zero = o[OPT_ZERO].choice == 1,
+                            .outliers = o[OPT_OUTLIERS].number,
+                            .restore = fb_weights_restore(job->model)};
+}
+
+static bool is_wanted(const fb_option *o, const fb_node *n)
+{
+    return (!*o[OPT_INCLUDE].text || fb_glob(o[OPT_INCLUDE].text, n->name)) &&
+           !fb_glob(o[OPT_EXCLUDE].text, n->name);
+}
+
+/* Weights that an earlier step encoded keep their codes. */
+static fb_status encode_all(fb_job *job, const fb_recipe_step *step, const bool *edge)
 {
     fb_model *m = job->model;
     const fb_option *o = step->option;
-    fb_weight_rule rule = {.bits = step->bits,
-                           .per_channel = o[OPT_PER].choice == 0 || o[OPT_GROUP].number > 0,
-                           .group = (uint32_t)o[OPT_GROUP].number,
-                           .range = (fb_weight_range)o[OPT_WEIGHTS].choice,
-                           .pow2 = o[OPT_SCALE].choice == 1,
-                           .zero = o[OPT_ZERO].choice == 1,
-                           .outliers = o[OPT_OUTLIERS].number,
-                           .restore = fb_weights_restore(m)};
-    if (o[OPT_GROUP].number > 0 && o[OPT_PER].choice == 1)
-        return fb_fail(FB_E_ARG,
-                       "per=tensor leaves no room for group=%u; groups lie within a "
-                       "channel",
-                       rule.group);
-    fb_weight_rule as_it_is = rule;
-    as_it_is.range = FB_WEIGHT_MINMAX;
-    as_it_is.restore = false;
+    unsigned edges = (unsigned)o[OPT_EDGES].number;
+    fb_weight_rule rule = rule_of(job, step);
     uint32_t found = 0;
     for (size_t i = 0; i < m->n_nodes; i++) {
         const fb_node *n = &m->nodes[i];
         int32_t weight = fb_node_weight(m, n);
-        bool wanted = (!*o[OPT_INCLUDE].text || fb_glob(o[OPT_INCLUDE].text, n->name)) &&
-                      !fb_glob(o[OPT_EXCLUDE].text, n->name);
-        if (weight < 0 || !wanted)
+        if (weight < 0 || !is_wanted(o, n))
             continue;
         found++;
         FB_TRY(fb_job_report(job, "weights", i, m->n_nodes));
         if (m->tensors[weight].enc.kind != FB_ENC_PLAIN)
             continue;
-        bool clipped = fb_job_is_clipped(job, weight);
-        FB_TRY(encode(m, weight, clipped ? &as_it_is : &rule));
+        fb_weight_rule own = rule;
+        own.bits = edge[i] && edges > rule.bits ? edges : rule.bits;
+        if (fb_job_is_clipped(job, weight)) {
+            own.range = FB_WEIGHT_MINMAX;
+            own.restore = false;
+        }
+        FB_TRY(encode(m, weight, &own));
     }
-    if (found == 0)
-        return fb_fail(FB_E_UNSUPPORTED, "no conv or dense layer with constant weights is there to "
-                                         "quantise");
-    return FB_OK;
+    return found > 0 ? FB_OK
+                     : fb_fail(FB_E_UNSUPPORTED, "no conv or dense layer with constant weights is "
+                                                 "there to quantise");
+}
+
+static fb_status apply(fb_job *job, const fb_recipe_step *step)
+{
+    const fb_option *o = step->option;
+    if (o[OPT_GROUP].number > 0 && o[OPT_PER].choice == 1)
+        return fb_fail(FB_E_ARG,
+                       "per=tensor leaves no room for group=%u; groups lie within a "
+                       "channel",
+                       (unsigned)o[OPT_GROUP].number);
+    bool *edge = fb_calloc(job->model->n_nodes + 1, sizeof *edge);
+    if (!edge)
+        return fb_fail(FB_E_MEMORY, "no memory to encode the layers");
+    fb_status status = fb_edges_find(job->model, edge);
+    if (status == FB_OK)
+        status = encode_all(job, step, edge);
+    fb_free(edge);
+    return status;
 }
 
 const fb_method_def fb_method_weights = {
@@ -72,7 +101,7 @@ const fb_method_def fb_method_weights = {
     .most_bits = 16,
     .summary = "weights alone in 8 bits (w1 to w16: in so many), activations in floats",
     .needs_data = false,
-    .n_options = 8,
+    .n_options = 9,
     .options =
         {
             {.key = "per",
@@ -111,6 +140,12 @@ const fb_method_def fb_method_weights = {
              .kind = FB_OPTION_TEXT,
              .meaning = "only layers with these names; * and ? stand for any, | separates"},
             {.key = "exclude", .kind = FB_OPTION_TEXT, .meaning = "layers that stay float"},
+            {.key = "edges",
+             .kind = FB_OPTION_WHOLE,
+             .least = 1,
+             .most = 16,
+             .preset = "1",
+             .meaning = "bits of the weights of the first and last layers, at least"},
         },
     .apply = apply,
 };
