@@ -130,7 +130,7 @@ static fb_status run(fb_job *job, const fb_recipe_step *step, bool columns)
         goto fail;
     }
     FB_GO(fb_gather_open(job, (uint64_t)step->option[OPT_IMAGES].number,
-                         step->option[OPT_TARGET].choice == 0, wanted, &w.gather));
+                         fb_gather_share(step->option[OPT_TARGET].choice), wanted, &w.gather));
     for (uint32_t k = 0; k < w.gather.n; k++) {
         FB_GO(fb_job_report(job, step->method->name, k, w.gather.n));
         FB_GO(correct_layer(&w, k));
@@ -168,9 +168,9 @@ static fb_status apply_gptvq(fb_job *job, const fb_recipe_step *step)
          .meaning = "pull towards the float weights, as a share of the inputs' mean power"},       \
         {.key = "target",                                                                          \
          .kind = FB_OPTION_CHOICE,                                                                 \
-         .choices = "asymmetric|plain",                                                            \
-         .preset = "asymmetric",                                                                   \
-         .meaning = "asymmetric: make up for the error that the inputs bring, too"},               \
+         .choices = FB_GATHER_TARGETS,                                                             \
+         .preset = FB_GATHER_TARGET_PRESET,                                                        \
+         .meaning = FB_GATHER_TARGET_MEANING},                                                     \
         {.key = "include",                                                                         \
          .kind = FB_OPTION_TEXT,                                                                   \
          .preset = "",                                                                             \

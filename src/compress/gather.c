@@ -185,6 +185,21 @@ static void respond(collector *c, const float *x, size_t room, size_t first, siz
     }
 }
 
+/* The run's positions in the reference become share xf + (1 - share) xq. */
+static void mix(collector *c)
+{
+    float share = c->g->share, *one = c->one;
+    const float *x = c->x;
+    for (uint32_t i = 0; share < 1 && i < c->p->n_parts; i++) {
+        size_t n = c->per_run * c->p->parts[i].d, room = c->runs * n;
+        const float *own = x + c->run * n;
+        for (size_t j = 0; j < n; j++)
+            one[j] = own[j] + share * (one[j] - own[j]);
+        one += n;
+        x += room;
+    }
+}
+
 static fb_status collect_reference(void *user, uint32_t k, const fb_view *view)
 {
     collector *c = user;
@@ -194,6 +209,7 @@ static fb_status collect_reference(void *user, uint32_t k, const fb_view *view)
     FB_ENSURE(c->run < c->runs && view->n_elems == c->image_elems);
     fb_view_read(view, 0, view->n_elems, c->image);
     take_run(c, &v, c->one, c->per_run, 0);
+    mix(c);
     respond(c, c->one, c->per_run, 0, c->run * c->per_run, c->per_run);
     c->run++;
     return FB_OK;
@@ -225,7 +241,7 @@ static fb_status collect(fb_gather *g, uint32_t k, fb_problem *p)
     FB_GO(fb_stage_watch(&g->model, l->node, node->in[0], collect_model, &c));
     size_t runs = c.run;
     FB_ENSURE(runs > 0);
-    if (g->asymmetric) {
+    if (g->share > 0) {
         c.run = 0;
         c.node = &g->job->reference->nodes[l->origin];
         FB_GO(fb_stage_watch(&g->reference, l->origin, c.node->in[0], collect_reference, &c));
@@ -308,7 +324,7 @@ fb_status fb_gather_advance(fb_gather *g, uint32_t k)
     for (uint32_t i = k + 1; i < g->n; i++)
         first = g->layers[i].origin < first ? g->layers[i].origin : first;
     FB_TRY(fb_stage_advance(&g->model, next - 1));
-    if (g->asymmetric && first > 0)
+    if (g->share > 0 && first > 0)
         FB_TRY(fb_stage_advance(&g->reference, first - 1));
     return FB_OK;
 }
@@ -351,10 +367,16 @@ static fb_status find_layers(fb_gather *g, const bool *wanted)
     return FB_OK;
 }
 
-fb_status fb_gather_open(fb_job *job, uint64_t images, bool asymmetric, const bool *wanted,
+float fb_gather_share(int32_t choice)
+{
+    static const float share[] = {0.5F, 1, 0};
+    return share[choice];
+}
+
+fb_status fb_gather_open(fb_job *job, uint64_t images, float share, const bool *wanted,
                          fb_gather *g)
 {
-    *g = (fb_gather){.job = job, .asymmetric = asymmetric};
+    *g = (fb_gather){.job = job, .share = share};
     fb_status status;
     FB_GO(find_layers(g, wanted));
     FB_GO(fb_pool_create(job->n_threads, &g->pool));

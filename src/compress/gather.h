@@ -17,9 +17,17 @@ typedef struct fb_gather_layer {
     uint32_t node, origin; /* in the model, in the reference */
 } fb_gather_layer;
 
+/* The shares that methods offer under the key `target`. Making up for all is best for the images
+ * that were measured; where they are few against the weights of a channel, half of it carries over
+ * better to others (docs/methods/gptq.md). */
+#define FB_GATHER_TARGETS        "half|asymmetric|plain"
+#define FB_GATHER_TARGET_PRESET  "half"
+#define FB_GATHER_TARGET_MEANING "how much of the error that the inputs bring to make up for"
+float fb_gather_share(int32_t choice);
+
 typedef struct fb_gather {
     fb_job *job;
-    bool asymmetric;
+    float share; /* of fb_gather_share */
     fb_samples samples;
     fb_stage model, reference;
     fb_pool *pool; /* of the job's threads, for solvers too */
@@ -28,9 +36,11 @@ typedef struct fb_gather {
 } fb_gather;
 
 /* wanted [n_nodes]: conv and dense layers with constant weights, not transposed, that the reference
- * has with the same shape; FB_E_UNSUPPORTED names one that it has not. asymmetric = false: the
- * reference does not run, xf is taken to be xq. Not for dry runs. After a failure it is closed. */
-fb_status fb_gather_open(fb_job *job, uint64_t images, bool asymmetric, const bool *wanted,
+ * has with the same shape; FB_E_UNSUPPORTED names one that it has not. share, 0..1: how much of the
+ * error that the inputs bring a layer is to make up for. The target is W (share xf + (1 - share)
+ * xq), so that with 0 the reference does not run. Not for dry runs. After a failure it is closed.
+ */
+fb_status fb_gather_open(fb_job *job, uint64_t images, float share, const bool *wanted,
                          fb_gather *g);
 void fb_gather_close(fb_gather *g);
 

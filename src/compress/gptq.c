@@ -163,7 +163,7 @@ static fb_status run(fb_job *job, const fb_recipe_step *step, bool adaround)
         goto fail;
     }
     FB_GO(fb_gather_open(job, (uint64_t)step->option[OPT_IMAGES].number,
-                         step->option[OPT_TARGET].choice == 0, wanted, &w.gather));
+                         fb_gather_share(step->option[OPT_TARGET].choice), wanted, &w.gather));
     for (uint32_t k = 0; k < w.gather.n; k++) {
         FB_GO(fb_job_report(job, step->method->name, k, w.gather.n));
         FB_GO(round_layer(&w, k));
@@ -194,19 +194,19 @@ static fb_status apply_adaround(fb_job *job, const fb_recipe_step *step)
      .kind = FB_OPTION_WHOLE,                                                                      \
      .least = 1,                                                                                   \
      .most = 1e6,                                                                                  \
-     .preset = "128",                                                                              \
+     .preset = "256",                                                                              \
      .meaning = "calibration images to measure on, at most"},                                      \
         {.key = "damp",                                                                            \
          .kind = FB_OPTION_NUMBER,                                                                 \
          .least = 1e-6,                                                                            \
          .most = 10,                                                                               \
-         .preset = "0.01",                                                                         \
+         .preset = "0.05",                                                                         \
          .meaning = "pull towards the float weights, as a share of the inputs' mean power"},       \
         {.key = "target",                                                                          \
          .kind = FB_OPTION_CHOICE,                                                                 \
-         .choices = "asymmetric|plain",                                                            \
-         .preset = "asymmetric",                                                                   \
-         .meaning = "asymmetric: make up for the error that the inputs bring, too"},               \
+         .choices = FB_GATHER_TARGETS,                                                             \
+         .preset = FB_GATHER_TARGET_PRESET,                                                        \
+         .meaning = FB_GATHER_TARGET_MEANING},                                                     \
     {                                                                                              \
         .key = "polish", .kind = FB_OPTION_CHOICE, .choices = "yes|no", .preset = "yes",           \
         .meaning = "afterwards move single codes while that lowers the error"                      \

@@ -127,7 +127,7 @@ fb_status fb_prune_by_problem(fb_prune *p)
         wanted[node] = m->nodes[node].op != FB_OP_CONV_TRANSPOSE;
         any = any || wanted[node];
     }
-    fb_status status = any ? fb_gather_open(p->job, p->images, true, wanted, &g) : FB_OK;
+    fb_status status = any ? fb_gather_open(p->job, p->images, 1, wanted, &g) : FB_OK;
     fb_free(wanted);
     if (status != FB_OK || !any)
         return status;

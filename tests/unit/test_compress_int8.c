@@ -72,6 +72,23 @@ static void the_integer_region(void **state)
     fb_model_close(&m);
 }
 
+static void the_edges_get_more_bits(void **state)
+{
+    (void)state;
+    const char *method[] = {"int4:edges=8", "w4:edges=8", "int4"};
+    const char *weights[] = {"conv0.weight", "dw.weight", "pw.weight", "conv3.weight", "fc.weight"};
+    for (int k = 0; k < 3; k++) {
+        fb_model *m = net_build(true), *q;
+        net_ok(net_compress(m, method[k], data, 1, false, &q));
+        for (int i = 0; i < 5; i++) {
+            unsigned wanted = k < 2 && (i == 0 || i == 4) ? 8 : 4;
+            assert_int_equal(net_encoding(q, weights[i])->bits, wanted);
+        }
+        fb_model_close(&q);
+        fb_model_close(&m);
+    }
+}
+
 static void excluded_layers_stay_float(void **state)
 {
     (void)state;
@@ -386,6 +403,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_integer_region),
+        cmocka_unit_test(the_edges_get_more_bits),
         cmocka_unit_test(excluded_layers_stay_float),
         cmocka_unit_test(concat_shares_what_only_it_reads),
         cmocka_unit_test(outputs_inside_stay_float),

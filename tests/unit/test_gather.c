@@ -104,8 +104,8 @@ typedef struct moments {
     double n, *gram, *cross, *power, *mean_x, *mean_y;
 } moments;
 
-static void expect(const shape *s, const fb_model *m, const fb_model *ref, const float *images,
-                   int64_t g, size_t rows, size_t d, moments *e)
+static void expect(const shape *s, const fb_model *m, const fb_model *ref, double share,
+                   const float *images, int64_t g, size_t rows, size_t d, moments *e)
 {
     double xq[SIDE * SIDE * MOST_IC], xf[SIDE * SIDE * MOST_IC];
     const fb_tensor *out = &ref->tensors[ref->outputs[0]];
@@ -124,8 +124,8 @@ static void expect(const shape *s, const fb_model *m, const fb_model *ref, const
         int64_t oy = i / ow % oh, ox = i % ow;
         memset(y, 0, rows * sizeof *y);
         for (size_t j = 0; j < d; j++) {
-            double f = tap(s, xf, g, (int64_t)j, oy, ox);
             q[j] = tap(s, xq, g, (int64_t)j, oy, ox);
+            double f = share * tap(s, xf, g, (int64_t)j, oy, ox) + (1 - share) * q[j];
             e->mean_x[j] += q[j] / e->n;
             for (size_t r = 0; r < rows; r++)
                 y[r] += f * (double)w[((size_t)g * rows + r) * d + j];
@@ -170,18 +170,16 @@ static void same(const char *what, const double *got, const double *wanted, size
     }
 }
 
-/* The problem of node `layer`; ref NULL: plain target. */
-static void problem_of(fb_model *m, fb_model *ref, fb_data *data, uint32_t threads, fb_problem *p)
+/* The problem of the last node, in which so much of the inputs' error counts. */
+static void problem_of(fb_model *m, fb_model *ref, float share, fb_data *data, uint32_t threads,
+                       fb_problem *p)
 {
-    fb_job job = {.model = m,
-                  .reference = ref ? ref : m,
-                  .data = data,
-                  .n_threads = threads,
-                  .cpu = fb_cpu_usable()};
+    fb_job job = {
+        .model = m, .reference = ref, .data = data, .n_threads = threads, .cpu = fb_cpu_usable()};
     bool wanted[8] = {false};
     fb_gather g;
     wanted[m->n_nodes - 1] = true;
-    net_ok(fb_gather_open(&job, 1000, ref != NULL, wanted, &g));
+    net_ok(fb_gather_open(&job, 1000, share, wanted, &g));
     assert_int_equal(g.n, 1);
     net_ok(fb_gather_problem(&g, 0, p));
     fb_gather_close(&g);
@@ -207,8 +205,9 @@ static void moments_by_brute_force(void **state)
         const shape *s = &shapes[k];
         fb_model *ref = build(s, 41 + k), *m = build(s, 4100 + k);
         fb_problem p;
+        const float share = (float)(k % 3) / 2; /* plain, half, asymmetric */
         print_message("%s\n", s->name);
-        problem_of(m, ref, data, 1 + (uint32_t)k % 3, &p);
+        problem_of(m, ref, share, data, 1 + (uint32_t)k % 3, &p);
         uint32_t groups = s->groups ? (uint32_t)s->groups : 1;
         assert_int_equal(p.n_parts, groups);
         for (uint32_t g = 0; g < groups; g++) {
@@ -219,7 +218,7 @@ static void moments_by_brute_force(void **state)
             assert_int_equal(part->d, d);
             assert_int_equal(part->n_rows, (size_t)s->oc / groups);
             assert_int_equal(part->row, part->n_rows * g);
-            expect(s, m, ref, images, g, part->n_rows, d, &e);
+            expect(s, m, ref, (double)share, images, g, part->n_rows, d, &e);
             /* every output position of every image, none twice */
             assert_true((double)part->n_samples == e.n);
             same("gram", part->gram, e.gram, d * d, 1);
@@ -269,8 +268,8 @@ static void a_sample_of_the_positions(void **state)
     const shape *s = &shapes[1];
     fb_model *m = build(s, 9), *ref = build(s, 9);
     fb_problem plain, asymmetric;
-    problem_of(m, NULL, data, 1, &plain);
-    problem_of(m, ref, data, 3, &asymmetric);
+    problem_of(m, ref, 0, data, 1, &plain);
+    problem_of(m, ref, 1, data, 3, &asymmetric);
     const fb_problem_part *a = &plain.parts[0], *b = &asymmetric.parts[0];
     /* 4096 over 40 images, rounded up: of 144 positions each */
     assert_int_equal(a->n_samples, 103 * IMAGES);
