@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-enum { OPT_IMAGES, OPT_DAMP, OPT_TARGET, OPT_INCLUDE, OPT_EXCLUDE, OPT_LAST };
+enum { OPT_IMAGES, OPT_DAMP, OPT_ASYMMETRY, OPT_INCLUDE, OPT_EXCLUDE, OPT_LAST };
 enum { OPT_SWEEPS = OPT_LAST }; /* ec */
 enum { OPT_ROUNDS = OPT_LAST }; /* gptvq */
 
@@ -130,7 +130,7 @@ static fb_status run(fb_job *job, const fb_recipe_step *step, bool columns)
         goto fail;
     }
     FB_GO(fb_gather_open(job, (uint64_t)step->option[OPT_IMAGES].number,
-                         fb_gather_share(step->option[OPT_TARGET].choice), wanted, &w.gather));
+                         (float)step->option[OPT_ASYMMETRY].number, wanted, &w.gather));
     for (uint32_t k = 0; k < w.gather.n; k++) {
         FB_GO(fb_job_report(job, step->method->name, k, w.gather.n));
         FB_GO(correct_layer(&w, k));
@@ -166,11 +166,7 @@ static fb_status apply_gptvq(fb_job *job, const fb_recipe_step *step)
          .most = 10,                                                                               \
          .preset = "0.01",                                                                         \
          .meaning = "pull towards the float weights, as a share of the inputs' mean power"},       \
-        {.key = "target",                                                                          \
-         .kind = FB_OPTION_CHOICE,                                                                 \
-         .choices = FB_GATHER_TARGETS,                                                             \
-         .preset = FB_GATHER_TARGET_PRESET,                                                        \
-         .meaning = FB_GATHER_TARGET_MEANING},                                                     \
+        {FB_GATHER_SHARE_OPTION},                                                                  \
         {.key = "include",                                                                         \
          .kind = FB_OPTION_TEXT,                                                                   \
          .preset = "",                                                                             \

@@ -367,12 +367,6 @@ static fb_status find_layers(fb_gather *g, const bool *wanted)
     return FB_OK;
 }
 
-float fb_gather_share(int32_t choice)
-{
-    static const float share[] = {0.5F, 1, 0};
-    return share[choice];
-}
-
 fb_status fb_gather_open(fb_job *job, uint64_t images, float share, const bool *wanted,
                          fb_gather *g)
 {

@@ -17,17 +17,16 @@ typedef struct fb_gather_layer {
     uint32_t node, origin; /* in the model, in the reference */
 } fb_gather_layer;
 
-/* The shares that methods offer under the key `target`. Making up for all is best for the images
- * that were measured; where they are few against the weights of a channel, half of it carries over
- * better to others (docs/methods/gptq.md). */
-#define FB_GATHER_TARGETS        "half|asymmetric|plain"
-#define FB_GATHER_TARGET_PRESET  "half"
-#define FB_GATHER_TARGET_MEANING "how much of the error that the inputs bring to make up for"
-float fb_gather_share(int32_t choice);
+/* The option by which methods offer the share of fb_gather_open. Making up for all is best for the
+ * images that were measured; where they are few against the weights of a channel, a part of it
+ * carries over better to others (docs/methods/gptq.md). */
+#define FB_GATHER_SHARE_OPTION                                                                     \
+    .key = "asymmetry", .kind = FB_OPTION_NUMBER, .least = 0, .most = 1, .preset = "0.25",         \
+    .meaning = "the share of the error that the inputs bring to make up for"
 
 typedef struct fb_gather {
     fb_job *job;
-    float share; /* of fb_gather_share */
+    float share; /* of fb_gather_open */
     fb_samples samples;
     fb_stage model, reference;
     fb_pool *pool; /* of the job's threads, for solvers too */

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { OPT_IMAGES, OPT_DAMP, OPT_TARGET, OPT_POLISH, OPT_LAST };
+enum { OPT_IMAGES, OPT_DAMP, OPT_ASYMMETRY, OPT_POLISH, OPT_LAST };
 enum { OPT_ORDER = OPT_LAST, OPT_SCALES }; /* gptq */
 enum { OPT_ITERATIONS = OPT_LAST };        /* adaround */
 
@@ -163,7 +163,7 @@ static fb_status run(fb_job *job, const fb_recipe_step *step, bool adaround)
         goto fail;
     }
     FB_GO(fb_gather_open(job, (uint64_t)step->option[OPT_IMAGES].number,
-                         fb_gather_share(step->option[OPT_TARGET].choice), wanted, &w.gather));
+                         (float)step->option[OPT_ASYMMETRY].number, wanted, &w.gather));
     for (uint32_t k = 0; k < w.gather.n; k++) {
         FB_GO(fb_job_report(job, step->method->name, k, w.gather.n));
         FB_GO(round_layer(&w, k));
@@ -202,11 +202,7 @@ static fb_status apply_adaround(fb_job *job, const fb_recipe_step *step)
          .most = 10,                                                                               \
          .preset = "0.05",                                                                         \
          .meaning = "pull towards the float weights, as a share of the inputs' mean power"},       \
-        {.key = "target",                                                                          \
-         .kind = FB_OPTION_CHOICE,                                                                 \
-         .choices = FB_GATHER_TARGETS,                                                             \
-         .preset = FB_GATHER_TARGET_PRESET,                                                        \
-         .meaning = FB_GATHER_TARGET_MEANING},                                                     \
+        {FB_GATHER_SHARE_OPTION},                                                                  \
     {                                                                                              \
         .key = "polish", .kind = FB_OPTION_CHOICE, .choices = "yes|no", .preset = "yes",           \
         .meaning = "afterwards move single codes while that lowers the error"                      \
