@@ -17,10 +17,12 @@ enum {
     OPT_FIT,
     OPT_WORDS,
     OPT_ALONG,
+    OPT_LAYERS,
     OPT_INCLUDE,
     OPT_EXCLUDE
 };
 
+enum { LAYERS_ALL, LAYERS_CONV, LAYERS_DENSE, LAYERS_LAST };
 enum { BOOKS_SUBSPACE, BOOKS_LAYER, BOOKS_GROUP };
 
 typedef struct layer {
@@ -118,8 +120,24 @@ static bool is_worth(const fb_job *job, const fb_node *n, const fb_tensor *t,
            bytes_with(t, form) < most_bytes(job, (uint64_t)elems);
 }
 
-static bool is_chosen(const fb_option *o, const fb_node *n)
+/* Whether node i is a dense layer and none comes behind it. */
+static bool is_last_dense(const fb_model *m, size_t i)
 {
+    for (size_t k = i + 1; k < m->n_nodes; k++) {
+        if (m->nodes[k].op == FB_OP_DENSE && fb_node_weight(m, &m->nodes[k]) >= 0)
+            return false;
+    }
+    return m->nodes[i].op == FB_OP_DENSE;
+}
+
+static bool is_chosen(const fb_option *o, const fb_model *m, size_t i)
+{
+    const fb_node *n = &m->nodes[i];
+    int32_t layers = o[OPT_LAYERS].choice;
+    if ((layers == LAYERS_CONV && n->op != FB_OP_CONV) ||
+        (layers == LAYERS_DENSE && n->op != FB_OP_DENSE) ||
+        (layers == LAYERS_LAST && !is_last_dense(m, i)))
+        return false;
     return (!*o[OPT_INCLUDE].text || fb_glob(o[OPT_INCLUDE].text, n->name)) &&
            !fb_glob(o[OPT_EXCLUDE].text, n->name);
 }
@@ -127,6 +145,7 @@ static bool is_chosen(const fb_option *o, const fb_node *n)
 static fb_status find_layers(work *w)
 {
     const fb_model *m = w->job->model;
+    bool before = false; /* a step before has given codebooks to a layer that is asked for */
     w->layers = fb_calloc(m->n_nodes + 1, sizeof *w->layers);
     if (!w->layers)
         return fb_fail(FB_E_MEMORY, "no memory for a list of %zu layers", m->n_nodes);
@@ -136,14 +155,16 @@ static fb_status find_layers(work *w)
         bool seen = false;
         for (uint32_t k = 0; k < w->n; k++)
             seen = seen || w->layers[k].weight == weight;
-        if (weight < 0 || seen || n->op == FB_OP_CONV_TRANSPOSE || !is_chosen(w->o, n) ||
+        if (weight >= 0 && is_chosen(w->o, m, i))
+            before = before || m->tensors[weight].enc.kind == FB_ENC_PRODUCT;
+        if (weight < 0 || seen || n->op == FB_OP_CONV_TRANSPOSE || !is_chosen(w->o, m, i) ||
             m->tensors[weight].enc.kind != FB_ENC_PLAIN || m->tensors[weight].dtype != FB_F32)
             continue;
         fb_encoding form = form_of(w->o, n, &m->tensors[weight]);
         if (is_worth(w->job, n, &m->tensors[weight], &form))
             w->layers[w->n++] = (layer){(uint32_t)i, weight, form, 0};
     }
-    if (w->n == 0)
+    if (w->n == 0 && !before)
         return fb_fail(FB_E_UNSUPPORTED,
                        "no conv or dense layer with float weights is there that codebooks would "
                        "make much smaller");
@@ -255,12 +276,17 @@ static fb_status fit_layers(work *w)
     return FB_OK;
 }
 
+static bool wants_data(const fb_recipe_step *step)
+{
+    return step->option[OPT_FIT].choice == 1;
+}
+
 static fb_status apply(fb_job *job, const fb_recipe_step *step)
 {
     work w = {.job = job, .o = step->option};
     fb_status status;
     FB_GO(find_layers(&w));
-    if (step->option[OPT_FIT].choice == 1 && !job->dry_run)
+    if (wants_data(step) && w.n > 0 && !job->dry_run)
         FB_GO(measure(&w));
     FB_GO(fb_pool_create(job->n_threads, &w.pool));
     FB_GO(fit_layers(&w));
@@ -274,17 +300,12 @@ fail:
     return status;
 }
 
-static bool wants_data(const fb_recipe_step *step)
-{
-    return step->option[OPT_FIT].choice == 1;
-}
-
 const fb_method_def fb_method_pq = {
     .name = "pq",
     .summary = "weights as short vectors from codebooks that k-means chooses",
     .needs_data = false,
     .wants_data = wants_data,
-    .n_options = 10,
+    .n_options = 11,
     .options =
         {
             {.key = "d",
@@ -333,6 +354,11 @@ const fb_method_def fb_method_pq = {
              .choices = "channels|kernel",
              .preset = "channels",
              .meaning = "a vector's weights lie along input channels or kernel positions"},
+            {.key = "layers",
+             .kind = FB_OPTION_CHOICE,
+             .choices = "all|conv|dense|last",
+             .preset = "all",
+             .meaning = "which kind of layer; last: the last dense one"},
             {.key = "include",
              .kind = FB_OPTION_TEXT,
              .meaning = "only layers with these names; * and ? stand for any, | separates"},

@@ -135,6 +135,7 @@ static void the_recipes_that_ship(void **state)
                            "paper-e-enq",
                            "paper-e-knq",
                            "w4a4",
+                           "qcnn",
                            "qcnn-fast"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char path[512], text[2048];

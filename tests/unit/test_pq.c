@@ -348,6 +348,15 @@ static void forms_follow_layers(void **state)
     assert_int_equal(net_encoding(q, "dw.weight")->kind, FB_ENC_PLAIN);
     fb_model_close(&q);
     fb_model_close(&m);
+    m = planted(4, 16, NULL); /* the paper's order: an earlier step's layers keep their form */
+    net_ok(net_compress(m,
+                        "pq:d=4,k=16,layers=conv + pq:d=1,k=4,layers=last + "
+                        "pq:d=4,k=32,layers=dense",
+                        NULL, 2, false, &q));
+    assert_int_equal(net_encoding(q, "a.weight")->sub, 4);
+    assert_int_equal(net_encoding(q, "fc.weight")->sub, 1);
+    fb_model_close(&q);
+    fb_model_close(&m);
 }
 
 /* int8 behind keeps the codes; weights of 8-bit words run on integers. */
