@@ -53,7 +53,7 @@ latency_table() {
 # Hybrid against the one width of at least its bits, from the rows of wide_table.
 compare_widths() {
   echo
-  awk -F'\t' '$1 ~ /^hybrid:mean=[0-9]+,images=[0-9]+$/ { bits = $1; sub(/^hybrid:mean=/, "", bits); bits += 0
+  awk -F'\t' '$1 ~ /^hybrid:mean=[0-9]/ { bits = $1; sub(/^hybrid:mean=/, "", bits); bits += 0
       size[bits] = $2; top[bits] = $4 }
     $1 ~ /^fixed[0-9]/ { b = $1; sub(/^fixed/, "", b); b += 0; one_size[b] = $2; one_top[b] = $4 }
     END { for (b = 8; b >= 3; b--) if (b in size && b in one_size)
@@ -76,9 +76,9 @@ widths() {
   echo
   part widths
   for b in 8 7 6 5 4; do try "fixed$b:$homogeneous"; done
-  try "hybrid:least=3,most=3,mean=4,images=8" "fixed3, as hybrid:least=3,most=3"
-  for b in $1; do try "hybrid:mean=$b,images=96"; done
-  try "hybrid:drop=1,images=128"
+  try "hybrid:least=3,most=3,mean=4,images=8,overflow=end" "fixed3, as hybrid:least=3,most=3"
+  for b in $1; do try "hybrid:mean=$b,images=128,overflow=end"; done
+  try "hybrid:drop=1,images=256,overflow=end"
   wide_table
   compare_widths
 }
@@ -96,10 +96,10 @@ partial() {
   try w3
   try "w3:outliers=0.01"
   try "kmeans4:levels=float"
-  try "kmeans4:level-bits=8 + int8"
-  try "kmeans4:level-bits=6 + int8"
-  try "kmeans3:level-bits=8 + int8"
-  try "kmeans3:level-bits=6 + int8"
+  try "kmeans4:scale=pow2,level-bits=8 + fixed8"
+  try "kmeans4:scale=pow2,level-bits=6 + fixed8"
+  try "kmeans3:scale=pow2,level-bits=8 + fixed8"
+  try "kmeans3:scale=pow2,level-bits=6 + fixed8"
   wide_table
   echo
 }
