@@ -9,7 +9,7 @@ homogeneous=per=channel,fit=mse,positive=unsigned
 
 # --- tables -----------------------------------------------------------------------------------------
 
-#   columns between the name and the bytes: heads, awk's fields and their format
+# The rows with the bits of weights, of data, and of both together.
 wide_table() {
   judge_all
   add_bits
@@ -18,8 +18,11 @@ wide_table() {
   awk -F'\t' '$1 == "float" {
     printf "| float | 32 | 32 | 32 | %d | 1.00 | %.2f | | %.2f | | | |\n", $2, $4, $6 }' "$out/rows.tsv"
   awk -F'\t' '{
-    printf "| `%s` | %.2f | %.2f | %.2f | %d | %.2f | %.2f | %+.2f | %.2f | %+.2f | %s | %s |\n",
-           $1, $12, $10, $13, $2, $3, $4, $5, $6, $7, $8, $9 }' "$out/rows.bits"
+    gsub(/\|/, "\\|", $1)
+    data = $10 > 0 ? sprintf("%.2f", $10) : "32"
+    both = $10 > 0 ? sprintf("%.2f", $13) : ""
+    printf "| `%s` | %.2f | %s | %s | %d | %.2f | %.2f | %+.2f | %.2f | %+.2f | %s | %s |\n",
+           $1, $12, data, both, $2, $3, $4, $5, $6, $7, $8, $9 }' "$out/rows.bits"
 }
 
 # Accuracy beside what did not fit its accumulator.

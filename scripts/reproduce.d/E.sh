@@ -42,6 +42,12 @@ summary() {
   echo
 }
 
+# For bits=auto that begin with few: it fails where these lose too much on the calibration images, and
+# then the row is left out.
+try_where_it_holds() {
+  try "$1" || rm -f "$out"/"$(printf %03d "$tried")".*
+}
+
 # k-means with the bound against without, by bits.
 bound_table() {
   echo "What the bound gains at the same bits, in points:"
@@ -68,6 +74,7 @@ network() {
   judge_prep=$5 judge_limit=${E_JUDGE:-0}
   for b in $8; do try "act$b:unit,last=0"; done
   try "act6:unit,$auto"
+  try_where_it_holds "act5:unit,$auto"
   for b in $9; do try "act$b:even,last=0"; done
   try "act7:even,$auto"
   try "act6:affine,$auto"
@@ -109,7 +116,7 @@ for name in $nets; do
   resnet20)
     cifar=$(cifar_folder)
     network "ResNet-20 on CIFAR-10 (JPEG)" resnet20 cifar10_resnet20 cifar10 cifar10 \
-      "$cifar/train" "$cifar/test" "6 5 4" "6 5 4" "4 3 2" top1 64
+      "$cifar/train" "$cifar/test" "6 5 4" "6 5 4" "4 3 2" top1 223
     ;;
   squeezenet)
     network "SqueezeNet 1.1 on val-work" squeezenet squeezenet1_1 caffe,resize=227,size=227 \
