@@ -53,15 +53,25 @@ latency_table() {
            name, $2, $3, $10, $11, $12, $4, $5, $6, $7, $8, $9 }' "$out/rows.time"
 }
 
-# Hybrid against the one width of at least its bits, from the rows of wide_table.
+# Each hybrid row against one width for all at the same bits of a value: on the line between the two
+# neighbouring widths. Behind wide_table.
 compare_widths() {
   echo
-  awk -F'\t' '$1 ~ /^hybrid:mean=[0-9]/ { bits = $1; sub(/^hybrid:mean=/, "", bits); bits += 0
-      size[bits] = $2; top[bits] = $4 }
-    $1 ~ /^fixed[0-9]/ { b = $1; sub(/^fixed/, "", b); b += 0; one_size[b] = $2; one_top[b] = $4 }
-    END { for (b = 8; b >= 3; b--) if (b in size && b in one_size)
-        printf "At %d bits hybrid has %+.2f points of top-1 and %+.1f%% of the bytes.  \n", b,
-               top[b] - one_top[b], 100 * (size[b] / one_size[b] - 1) }' "$out/rows.tsv"
+  echo "Hybrid against one width for all at equal bits of a value, on the line between neighbouring widths:"
+  echo
+  echo '| method | bits | top-1 | of one width | gain | bytes | of one width | change |'
+  echo '|---|---:|---:|---:|---:|---:|---:|---:|'
+  awk -F'\t' 'BEGIN { n = 0 }
+    $1 ~ /^fixed/ { b = int($13 + 0.5); size[b] = $2; top[b] = $4 }
+    $1 ~ /^hybrid/ { name[n] = $1; at[n] = $13; s[n] = $2; a[n++] = $4 }
+    END { for (i = 0; i < n; i++) {
+        low = int(at[i]); f = at[i] - low
+        if (!(low in top) || !(low + 1 in top)) { low = int(at[i] + 0.5); f = 0 }
+        if (!(low in top)) continue
+        t1 = top[low] * (1 - f) + (f > 0 ? top[low + 1] * f : 0)
+        t2 = size[low] * (1 - f) + (f > 0 ? size[low + 1] * f : 0)
+        printf "| `%s` | %.2f | %.2f | %.2f | %+.2f | %d | %d | %+.1f%% |\n", name[i], at[i], a[i], t1,
+               a[i] - t1, s[i], t2, 100 * (s[i] / t2 - 1) } }' "$out/rows.bits"
   echo
 }
 
