@@ -9,11 +9,15 @@
 #include <string.h>
 
 extern const command cmd_inspect, cmd_compress, cmd_eval, cmd_run, cmd_bench, cmd_diff, cmd_verify,
-    cmd_info, cmd_export;
+    cmd_info, cmd_export, cmd_train;
 
-const command *const command_table[] = {&cmd_inspect, &cmd_compress, &cmd_eval,   &cmd_run,
-                                        &cmd_bench,   &cmd_diff,     &cmd_verify, &cmd_info,
-                                        &cmd_export,  NULL};
+const command *const command_table[] = {&cmd_inspect, &cmd_compress, &cmd_eval,
+                                        &cmd_run,     &cmd_bench,    &cmd_diff,
+                                        &cmd_verify,  &cmd_info,     &cmd_export,
+#ifdef FB_HAS_TRAIN
+                                        &cmd_train,
+#endif
+                                        NULL};
 
 const command *command_find(const char *name)
 {

@@ -29,7 +29,7 @@ const option_def option_table[OPT_COUNT] = {
     OPTION(OPT_BITS, 0, "bits", ARG_NEEDED, "LIST",
            "widths to try, joined by ',' (default 8,6,5,4,3,2)"),
     OPTION(OPT_STATE, 0, "state", ARG_NEEDED, "FILE",
-           "keep finished trials in FILE and go on from there"),
+           "keep what is done in FILE and go on from there"),
     OPTION(OPT_EVAL, 0, "eval", ARG_NEEDED, "SPEC",
            "measure both models on these images and note the accuracy in the file"),
     OPTION(OPT_TO, 0, "to", ARG_NEEDED, "FORMAT", "format to write: onnx (default)"),
@@ -43,6 +43,35 @@ const option_def option_table[OPT_COUNT] = {
            "instruction sets to use: ref, avx2, vnni, vbmi, neon, all, or several joined by ','"),
     OPTION(OPT_TABLES, 0, "tables", ARG_NEEDED, "HOW",
            "layers with look-up tables: lookup (default), or decode, on their decoded weights"),
+    OPTION(OPT_VAL, 0, "val", ARG_NEEDED, "SPEC", "measure on these images after each epoch"),
+    OPTION(OPT_EPOCHS, 0, "epochs", ARG_NEEDED, "N", "passes over the data (default 15)"),
+    OPTION(OPT_OPTIMIZER, 0, "optimizer", ARG_NEEDED, "NAME", "sgd (default), nesterov or adam"),
+    OPTION(OPT_RATE, 0, "rate", ARG_NEEDED, "R",
+           "highest learning rate (default 0.1, with adam 0.001)"),
+    OPTION(OPT_MOMENTUM, 0, "momentum", ARG_NEEDED, "M", "of sgd and nesterov (default 0.9)"),
+    OPTION(OPT_WEIGHT_DECAY, 0, "weight-decay", ARG_NEEDED, "D", "of weights (default 0.0005)"),
+    OPTION(OPT_SCHEDULE, 0, "schedule", ARG_NEEDED, "NAME",
+           "one-cycle (default), cosine, step or constant"),
+    OPTION(OPT_WARMUP, 0, "warmup", ARG_NEEDED, "E", "raise the rate over E epochs (default 0)"),
+    OPTION(OPT_SMOOTHING, 0, "smoothing", ARG_NEEDED, "S", "smooth labels by S (default 0)"),
+    OPTION(OPT_CLIP, 0, "clip", ARG_NEEDED, "N",
+           "scale gradients of a larger norm to N (default 0: none)"),
+    OPTION(OPT_EMA, 0, "ema", ARG_NEEDED, "K",
+           "write a running average of the weights that keeps K at each step (default 0: none)"),
+    OPTION(OPT_DROPOUT, 0, "dropout", ARG_NEEDED, "P",
+           "zero a share P of dense layers' inputs (default 0)"),
+    OPTION(OPT_AUGMENT, 0, "augment", ARG_NEEDED, "LIST",
+           "crop=P, resize=A, flip, jitter=S, joined by ',' (default none)"),
+    OPTION(OPT_TEACHER, 0, "teacher", ARG_NEEDED, "MODEL",
+           "learn from this network's answers, too"),
+    OPTION(OPT_DISTILL, 0, "distill", ARG_NEEDED, "W",
+           "share of the loss that is the teacher's (default 0.5)"),
+    OPTION(OPT_TEMPERATURE, 0, "temperature", ARG_NEEDED, "T",
+           "divide logits by T for the teacher (default 4)"),
+    OPTION(OPT_INIT, 0, "init", ARG_NONE, "", "draw fresh weights in place of the file's"),
+    OPTION(OPT_LOG, 0, "log", ARG_NEEDED, "FILE", "write a CSV with a row for each epoch"),
+    OPTION(OPT_TIME_LIMIT, 0, "time-limit", ARG_NEEDED, "S",
+           "stop after S seconds; the same command goes on (default 0: none)"),
     OPTION(OPT_KERNELS, 0, "kernels", ARG_NONE, "", "list the kernels and which this CPU may use"),
     OPTION(OPT_METHODS, 0, "methods", ARG_NONE, "", "list the methods and their options"),
     OPTION(OPT_JSON, 0, "json", ARG_MAY, "FILE",
@@ -160,6 +189,51 @@ static int take(arguments *a, option_id id, const char *text)
     case OPT_TO:
         a->to = text;
         return strcmp(text, "onnx") == 0 ? EXIT_DONE : bad_value(a, id, text, "onnx");
+    case OPT_VAL:
+        a->val = text;
+        return *text ? EXIT_DONE : bad_value(a, id, "''", "a data set");
+    case OPT_OPTIMIZER:
+        a->optimizer = text;
+        return EXIT_DONE;
+    case OPT_SCHEDULE:
+        a->schedule = text;
+        return EXIT_DONE;
+    case OPT_AUGMENT:
+        a->augment = text;
+        return EXIT_DONE;
+    case OPT_TEACHER:
+        a->teacher = text;
+        return *text ? EXIT_DONE : bad_value(a, id, "''", "a model file");
+    case OPT_LOG:
+        a->log = text;
+        return *text ? EXIT_DONE : bad_value(a, id, "''", "a file name");
+    case OPT_INIT:
+        a->init = true;
+        return EXIT_DONE;
+    case OPT_EPOCHS:
+        return read_small(a, id, text, 1, 1000000, &a->epochs);
+    case OPT_RATE:
+        return read_real(a, id, text, 1e-9, 1000, &a->rate);
+    case OPT_MOMENTUM:
+        return read_real(a, id, text, 0, 0.9999, &a->momentum);
+    case OPT_WEIGHT_DECAY:
+        return read_real(a, id, text, 0, 1, &a->weight_decay);
+    case OPT_WARMUP:
+        return read_real(a, id, text, 0, 1000000, &a->warmup);
+    case OPT_SMOOTHING:
+        return read_real(a, id, text, 0, 0.9999, &a->smoothing);
+    case OPT_CLIP:
+        return read_real(a, id, text, 0, 1e9, &a->clip);
+    case OPT_EMA:
+        return read_real(a, id, text, 0, 0.999999, &a->ema);
+    case OPT_DROPOUT:
+        return read_real(a, id, text, 0, 0.9999, &a->dropout);
+    case OPT_DISTILL:
+        return read_real(a, id, text, 0, 1, &a->distill);
+    case OPT_TEMPERATURE:
+        return read_real(a, id, text, 0.001, 1000, &a->temperature);
+    case OPT_TIME_LIMIT:
+        return read_real(a, id, text, 0, 1e9, &a->time_limit);
     case OPT_LIMIT:
         return read_integer(a, id, text, 0, UINT64_MAX, &a->limit);
     case OPT_SEED:
@@ -291,6 +365,14 @@ int arguments_parse(const command *c, int argc, char **argv, arguments *args)
                         .seconds = 2,
                         .threshold = 20,
                         .to = "onnx",
+                        .epochs = 15,
+                        .optimizer = "sgd",
+                        .schedule = "one-cycle",
+                        .augment = "none",
+                        .momentum = 0.9,
+                        .weight_decay = 5e-4,
+                        .distill = 0.5,
+                        .temperature = 4,
                         .widths = {8, 6, 5, 4, 3, 2},
                         .n_widths = 6};
     build_getopt(longs, shorts);

@@ -31,6 +31,25 @@ typedef enum option_id {
     OPT_THREADS,
     OPT_CPU,
     OPT_TABLES,
+    OPT_VAL,
+    OPT_EPOCHS,
+    OPT_OPTIMIZER,
+    OPT_RATE,
+    OPT_MOMENTUM,
+    OPT_WEIGHT_DECAY,
+    OPT_SCHEDULE,
+    OPT_WARMUP,
+    OPT_SMOOTHING,
+    OPT_CLIP,
+    OPT_EMA,
+    OPT_DROPOUT,
+    OPT_AUGMENT,
+    OPT_TEACHER,
+    OPT_DISTILL,
+    OPT_TEMPERATURE,
+    OPT_INIT,
+    OPT_LOG,
+    OPT_TIME_LIMIT,
     OPT_KERNELS,
     OPT_METHODS,
     OPT_JSON,
@@ -60,11 +79,15 @@ typedef struct arguments {
     int n_files;
     bool given[OPT_COUNT];
     const char *output, *method, *data, *prep, *labels, *eval, *to, *state, *json_file;
+    const char *val, *optimizer, *schedule, *augment, *teacher, *log;
     uint64_t limit, seed;
-    uint32_t batch, threads, cpu, top;
+    uint32_t batch, threads, cpu, top, epochs;
     uint32_t widths[MAX_WIDTHS], n_widths;
     double seconds, threshold;
     bool force, dry_run, sensitivity, kernels, methods, json, quiet, verbose, decode;
+    double rate, momentum, weight_decay, warmup, smoothing, clip, ema, dropout;
+    double distill, temperature, time_limit;
+    bool init;
 } arguments;
 
 typedef struct command {

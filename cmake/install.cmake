@@ -1,7 +1,12 @@
 # What installs: libraries, headers, command, pkg-config files, CMake package, man pages.
 install(TARGETS ${FB_TARGETS} EXPORT fewbitTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(DIRECTORY include/fewbit DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY include/fewbit DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+  PATTERN train.h EXCLUDE)
+if(FB_HAS_TRAIN)
+  install(FILES include/fewbit/train.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/fewbit)
+  set(FB_PC_TRAIN " -ldnnl -lgomp")
+endif()
 if(TARGET fewbit_command)
   install(TARGETS fewbit_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

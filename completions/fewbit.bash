@@ -22,6 +22,12 @@ _fewbit()
     --tables)
         mapfile -t COMPREPLY < <(compgen -W "lookup decode" -- "$cur")
         return ;;
+    --optimizer)
+        mapfile -t COMPREPLY < <(compgen -W "sgd nesterov adam" -- "$cur")
+        return ;;
+    --schedule)
+        mapfile -t COMPREPLY < <(compgen -W "one-cycle cosine step constant" -- "$cur")
+        return ;;
     --to)
         mapfile -t COMPREPLY < <(compgen -W "onnx" -- "$cur")
         return ;;

@@ -31,6 +31,7 @@ allowed() {
     compress) echo "public base model numeric calibrate" ;;
     search) echo "public base model numeric calibrate compress" ;;
     measure) echo "public base model numeric plan" ;;
+    train) echo "public base model numeric" ;;
   esac
 }
 
