@@ -5,9 +5,6 @@
 #include "compress/solve_words.h"
 
 #include "base/status.h"
-#include "model/product.h"
-
-#include <math.h>
 
 enum { OPT_IMAGES, OPT_DAMP, OPT_ASYMMETRY, OPT_INCLUDE, OPT_EXCLUDE, OPT_LAST };
 enum { OPT_SWEEPS = OPT_LAST }; /* ec */
@@ -39,11 +36,11 @@ static bool is_wanted(const fb_model *m, size_t i, const fb_option *o)
 
 /* Words that the encoding can hold; then the indices that are best with those. */
 static fb_status round_words(work *w, const fb_problem *p, fb_words *words, unsigned bits,
-                             double *unit, double *error)
+                             double *error)
 {
     fb_ec_options again = {.sweeps = bits == 32 ? 0 : 1, .moves = FB_EC_CODES};
     double last[2];
-    fb_words_round(words, bits, unit);
+    fb_words_round(words, bits);
     FB_TRY(fb_solve_ec(p, words, &again, w->gather.pool, last));
     *error = last[1];
     return FB_OK;
@@ -63,14 +60,14 @@ static fb_status solve(work *w, const fb_problem *p, fb_words *words, double *er
 static fb_status correct(work *w, const fb_problem *p, int32_t weight, float *value)
 {
     fb_model *m = w->job->model;
-    double error[2], rounded, unit[FB_PRODUCT_STAGES];
+    double error[2], rounded;
     fb_words words;
     FB_TRY(fb_words_open(&m->tensors[weight], &words));
     fb_status status;
     FB_GO(solve(w, p, &words, error));
-    FB_GO(round_words(w, p, &words, m->tensors[weight].enc.word_bits, unit, &rounded));
+    FB_GO(round_words(w, p, &words, m->tensors[weight].enc.word_bits, &rounded));
     if (rounded < error[0])
-        FB_GO(fb_words_store(&words, unit, m, weight));
+        FB_GO(fb_words_store(&words, m, weight));
     FB_GO(fb_tensor_decode(&m->tensors[weight], value));
 fail:
     fb_words_free(&words);

@@ -415,24 +415,9 @@ fb_status fb_gather_move_bias(fb_gather *g, uint32_t k, const double *shift)
     return fb_accumulator_check(m, &m->nodes[l->node]);
 }
 
-static fb_status refuse_dry_run(const fb_job *job)
-{
-    bool entropy = job->model->entropy;
-    for (uint32_t i = job->step + 1; i < job->recipe->n_steps; i++) {
-        const fb_recipe_step *s = &job->recipe->steps[i];
-        if (strcmp(s->method->name, "entropy") == 0)
-            entropy = s->option[0].choice == 0;
-    }
-    return entropy ? fb_fail(FB_E_ARG,
-                             "the codes depend on the calibration data, and so does the size of "
-                             "an entropy-coded file; a dry run needs entropy=off")
-                   : FB_OK;
-}
-
 fb_status fb_gather_pretend(fb_job *job, const bool *wanted)
 {
     fb_model *m = job->model;
-    FB_TRY(refuse_dry_run(job));
     for (size_t i = 0; i < m->n_nodes; i++) {
         int32_t bias;
         const fb_tensor *out = &m->tensors[m->nodes[i].out[0]];

@@ -54,8 +54,7 @@ fb_status fb_gather_advance(fb_gather *g, uint32_t k);
 
 /* The bias of layer k becomes the reference's, moved by shift [channels]. */
 fb_status fb_gather_move_bias(fb_gather *g, uint32_t k, const double *shift);
-/* Bias tensors as a real run leaves them, for a dry run; FB_E_ARG where the file's size would
- * depend on the data. */
+/* Bias tensors as a real run leaves them, for a dry run. */
 fb_status fb_gather_pretend(fb_job *job, const bool *wanted);
 
 #endif

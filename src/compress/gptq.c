@@ -35,6 +35,20 @@ static bool is_wanted(const fb_model *m, size_t i)
     return true;
 }
 
+static fb_status refuse_dry_run(const fb_job *job)
+{
+    bool entropy = job->model->entropy;
+    for (uint32_t i = job->step + 1; i < job->recipe->n_steps; i++) {
+        const fb_recipe_step *s = &job->recipe->steps[i];
+        if (strcmp(s->method->name, "entropy") == 0)
+            entropy = s->option[0].choice == 0;
+    }
+    return entropy ? fb_fail(FB_E_ARG,
+                             "the codes depend on the calibration data, and so does the size of "
+                             "an entropy-coded file; a dry run needs entropy=off")
+                   : FB_OK;
+}
+
 /* --- one layer ------------------------------------------------------------------------------- */
 
 static uint32_t iterations_for(const work *w, const fb_problem *p)
@@ -159,6 +173,7 @@ static fb_status run(fb_job *job, const fb_recipe_step *step, bool adaround)
         goto fail;
     }
     if (job->dry_run) {
+        FB_GO(refuse_dry_run(job));
         status = fb_gather_pretend(job, wanted);
         goto fail;
     }

@@ -63,10 +63,9 @@ void fb_words_spread(const fb_words *w, const double *word, size_t row, double *
 /* A constant in the product encoding; FB_E_UNSUPPORTED for others, and for one that has look-up
  * tables. After a failure *w is empty. */
 fb_status fb_words_open(const fb_tensor *t, fb_words *w);
-/* Codewords as an encoding with words of so many bits (8, 16 or 32) can hold them. unit [n_stages]
- * receives what an integer 1 of a stage stands for, 1 where words are floats. */
-void fb_words_round(fb_words *w, unsigned bits, double *unit);
+/* Codewords as an encoding with words of so many bits (8, 16 or 32) can hold them. */
+void fb_words_round(fb_words *w, unsigned bits);
 /* Writes indices, words, which are rounded, and scales back. */
-fb_status fb_words_store(fb_words *w, const double *unit, fb_model *m, int32_t tensor);
+fb_status fb_words_store(const fb_words *w, fb_model *m, int32_t tensor);
 
 #endif
