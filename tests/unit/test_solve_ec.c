@@ -268,6 +268,57 @@ static void without_loss(void **state)
     close_toy(&t);
 }
 
+/* Above 4,608 columns G is block-diagonal; its blocks hold whole vectors. */
+static void blocks_end_where_vectors_end(void **state)
+{
+    enum { CT = 3, INNER = 5001, N = 40, D = 7 };
+    fb_problem p;
+    (void)state;
+    net_state = 66;
+    toy t = {.ct = CT, .groups = 1, .taps = 1, .c = INNER, .n = N};
+    float *x = calloc((size_t)N * INNER, sizeof *x), *w = calloc((size_t)CT * INNER, sizeof *w);
+    float y[N * CT] = {0}, *value = calloc((size_t)CT * INNER, sizeof *value);
+    assert_true(x && w && value);
+    for (size_t i = 0; i < (size_t)CT * INNER; i++)
+        w[i] = net_random();
+    net_ok(fb_pool_create(2, &t.pool));
+    net_ok(fb_problem_init(CT, INNER, 1, (fb_pieces){INNER, D}, w, &p));
+    assert_int_equal(p.n_parts, 3);
+    for (size_t i = 0, at = 0; i < p.n_parts; i++) {
+        assert_int_equal(p.parts[i].col, at);
+        assert_int_equal(at % D, 0);
+        at += p.parts[i].d;
+        assert_true(i + 1 < p.n_parts || at == INNER);
+    }
+    fb_problem_free(&p);
+    net_ok(fb_problem_init(CT, INNER, 1, (fb_pieces){1667, D}, w, &p));
+    assert_true(p.parts[1].col % 1667 % D == 0 && p.parts[2].col % 1667 % D == 0);
+    for (size_t i = 0; i < N * CT; i++)
+        y[i] = net_random();
+    for (size_t i = 0; i < (size_t)N * INNER; i++)
+        x[i] = net_random();
+    const float *all[3] = {x, x, x}, *answers[3] = {y, y, y};
+    net_ok(fb_problem_measure(&p, N, all, answers, t.pool));
+    fb_problem_damp(&p, 0.01);
+    t.c = 1667; /* as three kernel positions */
+    t.taps = 3;
+    fill_words(&t, D, 4, 1, false, false);
+    fb_ec_options o = {.sweeps = 2, .moves = FB_EC_ALL};
+    double error[2], by_row[CT], total;
+    net_ok(fb_solve_ec(&p, &t.words, &o, t.pool, error));
+    fb_words_decode(&t.words, value);
+    net_ok(fb_problem_error(&p, value, true, t.pool, by_row, &total));
+    assert_true(error[1] < error[0] && fabs(total - error[1]) < 1e-5 * error[0]);
+    net_ok(fb_solve_gptvq(&p, &t.words, 1, t.pool, error));
+    assert_true(error[1] <= error[0]);
+    free(x);
+    free(w);
+    free(value);
+    fb_problem_free(&p);
+    fb_words_free(&t.words);
+    fb_pool_destroy(t.pool);
+}
+
 /* --- gptvq ----------------------------------------------------------------------------------- */
 
 /* Vectors of one element on the integers from -7 to 7: the indices are GPTQ's. */
@@ -352,9 +403,9 @@ static void gptvq_against_nearest(void **state)
         double error[2];
         fb_ec_options measure = {.sweeps = 0};
         net_state = 300 + i;
-        open_toy(&t, 24, 1, 3, 16, 400, 2);
+        open_toy(&t, 24, 1 + i % 2, 3, 16, 400, 2);
         fb_problem_damp(&t.p, 0.01);
-        fill_words(&t, 4, 16, 1 + i % 2, false, false);
+        fill_words(&t, 4, 16, 1 + i / 3, false, false);
         for (size_t k = 0; k < t.words.n_stages * t.words.n_books * 16 * 4; k++)
             t.words.word[k] *= k < t.words.n_books * 16 * 4 ? 2 : 1;
         nearest_words(&t);
@@ -371,9 +422,13 @@ static void gptvq_against_nearest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_closed_form),       cmocka_unit_test(falls_at_every_step),
-        cmocka_unit_test(any_number_of_threads), cmocka_unit_test(against_all_choices),
-        cmocka_unit_test(without_loss),          cmocka_unit_test(gptvq_on_a_grid_is_gptq),
+        cmocka_unit_test(the_closed_form),
+        cmocka_unit_test(falls_at_every_step),
+        cmocka_unit_test(any_number_of_threads),
+        cmocka_unit_test(against_all_choices),
+        cmocka_unit_test(without_loss),
+        cmocka_unit_test(blocks_end_where_vectors_end),
+        cmocka_unit_test(gptvq_on_a_grid_is_gptq),
         cmocka_unit_test(gptvq_against_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
