@@ -101,8 +101,8 @@ static void load(fb_ec_batch *b, size_t first, size_t n_blocks)
     for (size_t i = 0; i < n_blocks; i++)
         memcpy(b->column + i * w->d, w->column + fb_ec_block(b, i) * w->d,
                w->d * sizeof *b->column);
-    fb_pool_run(b->e->pool, (uint32_t)(b->e->groups * b->n), load_h, b);
-    fb_pool_run(b->e->pool, (uint32_t)fb_ec_tasks(b->e), load_g, b);
+    fb_ec_run(b->e, b->e->groups * b->n, b->n, load_h, b);
+    fb_ec_run(b->e, fb_ec_tasks(b->e), FB_EC_ROWS * b->n, load_g, b);
 }
 
 /* --- back to the whole gradient -------------------------------------------------------------- */
@@ -185,8 +185,8 @@ static fb_status store(fb_ec_batch *b)
             continue;
         for (s.group = 0; s.group < e->groups; s.group++) {
             s.part = fb_ec_part(e, s.group, cut);
-            fb_pool_run(e->pool, (uint32_t)s.n, narrow_row, &s);
-            fb_pool_run(e->pool, (uint32_t)tasks, spread_rows, &s);
+            fb_ec_run(e, s.n, s.part->d, narrow_row, &s);
+            fb_ec_run(e, tasks, FB_EC_ROWS * s.n * s.part->d, spread_rows, &s);
         }
     }
     fb_free(room);

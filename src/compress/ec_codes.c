@@ -172,7 +172,11 @@ static void choose_rows(void *ctx, uint32_t index, uint32_t worker)
 
 void fb_ec_choose(fb_ec_batch *b)
 {
-    fb_pool_run(b->e->pool, (uint32_t)(b->e->groups * (b->to - b->from)), prepare, b);
-    fb_pool_run(b->e->pool, (uint32_t)fb_ec_tasks(b->e), choose_rows, b);
+    const fb_words *w = b->e->w;
+    size_t words = w->n_stages * w->n_words, vectors = b->to - b->from;
+    size_t each = words * w->d * w->d + (b->pair ? words * w->n_words * w->d : 0);
+    fb_ec_run(b->e, b->e->groups * vectors, each, prepare, b);
+    each = FB_EC_ROWS * vectors * w->d * (words + b->n);
+    fb_ec_run(b->e, fb_ec_tasks(b->e), each, choose_rows, b);
     fb_ec_watch(b->e);
 }

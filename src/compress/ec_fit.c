@@ -265,7 +265,7 @@ fb_status fb_ec_fit(fb_ec_batch *b)
     for (f.row = 0; status == FB_OK && f.row < w->ct; f.row += f.n_rows)
         status = fit_book(&f);
     if (status == FB_OK) {
-        fb_pool_run(b->e->pool, (uint32_t)fb_ec_tasks(b->e), finish_rows, b);
+        fb_ec_run(b->e, fb_ec_tasks(b->e), FB_EC_ROWS * f.width * b->n, finish_rows, b);
         fb_ec_watch(b->e);
     }
     fb_free(f.a);

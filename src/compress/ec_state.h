@@ -48,6 +48,11 @@ static inline void fb_ec_watch(const fb_ec *e)
         e->o->watch(e->o->user);
 }
 
+/* fn for 0 .. n - 1, each of about so many multiply-adds; on the pool where that is worth waking
+ * it. */
+void fb_ec_run(const fb_ec *e, size_t n, size_t each,
+               void (*fn)(void *ctx, uint32_t i, uint32_t worker), void *ctx);
+
 /* One room [size] of doubles for each worker; NULL: no memory. */
 double **fb_ec_rooms(const fb_ec *e, size_t size);
 void fb_ec_free_rooms(const fb_ec *e, double **room);

@@ -7,9 +7,22 @@
 #include <math.h>
 #include <string.h>
 
+enum { WORTH_WAKING = 1 << 20 };
+
 static fb_status no_memory(void)
 {
     return fb_fail(FB_E_MEMORY, "no memory to correct the codewords of a layer");
+}
+
+void fb_ec_run(const fb_ec *e, size_t n, size_t each,
+               void (*fn)(void *ctx, uint32_t i, uint32_t worker), void *ctx)
+{
+    if (n > WORTH_WAKING / (each + 1)) {
+        fb_pool_run(e->pool, (uint32_t)n, fn, ctx);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        fn(ctx, i, 0);
 }
 
 double **fb_ec_rooms(const fb_ec *e, size_t size)
@@ -95,7 +108,8 @@ fb_status fb_ec_refresh(fb_ec *e, double *j)
                  .error = fb_calloc(e->w->ct, sizeof *c.error)};
     fb_status status = c.room && c.error ? FB_OK : no_memory();
     if (status == FB_OK) {
-        fb_pool_run(e->pool, (uint32_t)fb_ec_tasks(e), refresh_rows, &c);
+        fb_ec_run(e, fb_ec_tasks(e), FB_EC_ROWS * e->w->inner * (e->w->inner / e->n_cuts),
+                  refresh_rows, &c);
         *j = e->constant;
         for (size_t r = 0; r < e->w->ct; r++)
             *j += c.error[r];
