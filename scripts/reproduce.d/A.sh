@@ -52,12 +52,12 @@ errors_table() {
 #   pattern of the dense layer  images to calibrate  what else to try behind pq
 network() {
   local title=$1 name=$2 dense=$8 dk d k more
-  judge_prep=$5
   echo "### $title"
   echo
   echo "Convolutions; the dense layer stays in floats:"
   echo
   begin "$data/models/$3.onnx" "$4" "$6" "$7" "$work/A/$name" "$9"
+  judge_prep=$5
   for dk in 4/64 6/64 6/128 8/128; do
     d=${dk%/*} k=${dk#*/}
     try "pq:d=$d,k=$k,exclude=$dense"
@@ -76,6 +76,7 @@ network() {
   echo "The dense layer; convolutions stay in floats:"
   echo
   begin "$data/models/$3.onnx" "$4" "$6" "$7" "$work/A/$name.dense" "$9"
+  judge_prep=$5
   for dk in 2/16 3/16 3/32 4/32 1/16; do
     try "pq:d=${dk%/*},k=${dk#*/},include=$dense"
     try "pq:d=${dk%/*},k=${dk#*/},include=$dense + ec"
