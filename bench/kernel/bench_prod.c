@@ -1,7 +1,6 @@
 /* Look-up convolution on the shapes of real networks: one thread, thread CPU time, best of several
- * rounds. Lines: row, layer, setting, microseconds, look-ups and multiply-adds they stand for a
- * second, and the share of the time that one look-up a shuffle at full rate would take (measured
- * first, in the same run). */
+ * rounds. Lines: row, layer, setting, microseconds, look-ups a second and the multiply-adds a
+ * second that they stand for, tiles. */
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "kernels/prod_q.h"

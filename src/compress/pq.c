@@ -1,5 +1,6 @@
 /* pq: weights as short vectors from codebooks (Q-CNN, METHODS A.2, A.4; V.1). Activations stay as
  * they are; a step int8 behind keeps the codes. */
+#include "compress/edges.h"
 #include "compress/method.h"
 #include "compress/product_fit.h"
 
@@ -22,7 +23,7 @@ enum {
     OPT_EXCLUDE
 };
 
-enum { LAYERS_ALL, LAYERS_CONV, LAYERS_DENSE, LAYERS_LAST };
+enum { LAYERS_ALL, LAYERS_CONV, LAYERS_DENSE, LAYERS_LAST, LAYERS_INNER };
 enum { BOOKS_SUBSPACE, BOOKS_LAYER, BOOKS_GROUP };
 
 typedef struct layer {
@@ -38,6 +39,7 @@ typedef struct work {
     fb_pool *pool;
     uint32_t n;
     layer *layers;       /* [n] */
+    bool *edge;          /* [n_nodes] first and last layers */
     uint32_t n_inputs;   /* with fit=data: */
     int32_t *inputs;     /* [n_inputs] tensors that layers read */
     fb_moments *moments; /* [n_inputs] */
@@ -130,13 +132,15 @@ static bool is_last_dense(const fb_model *m, size_t i)
     return m->nodes[i].op == FB_OP_DENSE;
 }
 
-static bool is_chosen(const fb_option *o, const fb_model *m, size_t i)
+static bool is_chosen(const work *w, size_t i)
 {
+    const fb_option *o = w->o;
+    const fb_model *m = w->job->model;
     const fb_node *n = &m->nodes[i];
     int32_t layers = o[OPT_LAYERS].choice;
     if ((layers == LAYERS_CONV && n->op != FB_OP_CONV) ||
         (layers == LAYERS_DENSE && n->op != FB_OP_DENSE) ||
-        (layers == LAYERS_LAST && !is_last_dense(m, i)))
+        (layers == LAYERS_LAST && !is_last_dense(m, i)) || (layers == LAYERS_INNER && w->edge[i]))
         return false;
     return (!*o[OPT_INCLUDE].text || fb_glob(o[OPT_INCLUDE].text, n->name)) &&
            !fb_glob(o[OPT_EXCLUDE].text, n->name);
@@ -147,17 +151,19 @@ static fb_status find_layers(work *w)
     const fb_model *m = w->job->model;
     bool before = false; /* a step before has given codebooks to a layer that is asked for */
     w->layers = fb_calloc(m->n_nodes + 1, sizeof *w->layers);
-    if (!w->layers)
+    w->edge = fb_calloc(m->n_nodes + 1, sizeof *w->edge);
+    if (!w->layers || !w->edge)
         return fb_fail(FB_E_MEMORY, "no memory for a list of %zu layers", m->n_nodes);
+    FB_TRY(fb_edges_find(m, w->edge));
     for (size_t i = 0; i < m->n_nodes; i++) {
         const fb_node *n = &m->nodes[i];
         int32_t weight = fb_node_weight(m, n);
         bool seen = false;
         for (uint32_t k = 0; k < w->n; k++)
             seen = seen || w->layers[k].weight == weight;
-        if (weight >= 0 && is_chosen(w->o, m, i))
+        if (weight >= 0 && is_chosen(w, i))
             before = before || m->tensors[weight].enc.kind == FB_ENC_PRODUCT;
-        if (weight < 0 || seen || n->op == FB_OP_CONV_TRANSPOSE || !is_chosen(w->o, m, i) ||
+        if (weight < 0 || seen || n->op == FB_OP_CONV_TRANSPOSE || !is_chosen(w, i) ||
             m->tensors[weight].enc.kind != FB_ENC_PLAIN || m->tensors[weight].dtype != FB_F32)
             continue;
         fb_encoding form = form_of(w->o, n, &m->tensors[weight]);
@@ -296,6 +302,7 @@ fail:
         fb_moments_free(&w.moments[i]);
     fb_free(w.moments);
     fb_free(w.inputs);
+    fb_free(w.edge);
     fb_free(w.layers);
     return status;
 }
@@ -356,9 +363,10 @@ const fb_method_def fb_method_pq = {
              .meaning = "a vector's weights lie along input channels or kernel positions"},
             {.key = "layers",
              .kind = FB_OPTION_CHOICE,
-             .choices = "all|conv|dense|last",
+             .choices = "all|conv|dense|last|inner",
              .preset = "all",
-             .meaning = "which kind of layer; last: the last dense one"},
+             .meaning =
+                 "which layers; last: the last dense one, inner: all but the first and the last"},
             {.key = "include",
              .kind = FB_OPTION_TEXT,
              .meaning = "only layers with these names; * and ? stand for any, | separates"},

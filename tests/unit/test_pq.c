@@ -348,6 +348,13 @@ static void forms_follow_layers(void **state)
     assert_int_equal(net_encoding(q, "dw.weight")->kind, FB_ENC_PLAIN);
     fb_model_close(&q);
     fb_model_close(&m);
+    m = planted(4, 16, NULL);
+    net_ok(net_compress(m, "pq:d=4,k=16,layers=inner", NULL, 2, false, &q));
+    assert_int_equal(net_encoding(q, "first.weight")->kind, FB_ENC_PLAIN);
+    assert_int_equal(net_encoding(q, "a.weight")->kind, FB_ENC_PRODUCT);
+    assert_int_equal(net_encoding(q, "fc.weight")->kind, FB_ENC_PLAIN);
+    fb_model_close(&q);
+    fb_model_close(&m);
     m = planted(4, 16, NULL); /* the paper's order: an earlier step's layers keep their form */
     net_ok(net_compress(m,
                         "pq:d=4,k=16,layers=conv + pq:d=1,k=4,layers=last + "
