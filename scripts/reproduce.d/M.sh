@@ -15,8 +15,8 @@ network() {
   try "int4:bias=keep + gptq"
   try "int4:edges=8,bias=keep + adaround"
   try "$(cat recipes/w4a8-gptq.txt)" "recipes/w4a8-gptq.txt"
+  try "int4:abits=4,bias=keep + lapq + bias-correct"
   try "$(cat recipes/w4a4.txt)" "recipes/w4a4.txt"
-  try "int4:abits=4,edges=8,bias=keep + gptq:scales=refit + bias-correct"
   judge_all
   table
   echo
