@@ -1,12 +1,12 @@
 /* ec and gptvq: codewords chosen and fitted against calibration data, layer after layer (METHODS
  * A.5, A.6, IV.2, IV.3). Each layer's bias moves by E[W xf] - E[w xq], so that the mean of its
  * response is the reference's. */
-#include "compress/gather.h"
+#include "compress/layer_pass.h"
 #include "compress/solve_words.h"
 
 #include "base/status.h"
 
-enum { OPT_IMAGES, OPT_DAMP, OPT_ASYMMETRY, OPT_INCLUDE, OPT_EXCLUDE, OPT_LAST };
+enum { OPT_INCLUDE = FB_PASS_N_OPTIONS, OPT_EXCLUDE, OPT_LAST };
 enum { OPT_SWEEPS = OPT_LAST }; /* ec */
 enum { OPT_ROUNDS = OPT_LAST }; /* gptvq */
 
@@ -14,22 +14,15 @@ typedef struct work {
     fb_job *job;
     const fb_recipe_step *step;
     bool columns; /* gptvq */
-    fb_gather gather;
+    fb_pool *pool;
 } work;
 
 static bool is_wanted(const fb_model *m, size_t i, const fb_option *o)
 {
     const fb_node *n = &m->nodes[i];
-    int32_t w = fb_node_weight(m, n);
-    if (w < 0 || n->op == FB_OP_CONV_TRANSPOSE || m->tensors[w].enc.kind != FB_ENC_PRODUCT ||
-        (*o[OPT_INCLUDE].text && !fb_glob(o[OPT_INCLUDE].text, n->name)) ||
-        fb_glob(o[OPT_EXCLUDE].text, n->name))
-        return false;
-    for (size_t k = 0; k < m->n_nodes; k++) { /* shared with another layer: keeps its codewords */
-        if (k != i && fb_node_weight(m, &m->nodes[k]) == w)
-            return false;
-    }
-    return true;
+    return fb_pass_takes(m, i) && m->tensors[fb_node_weight(m, n)].enc.kind == FB_ENC_PRODUCT &&
+           (!*o[OPT_INCLUDE].text || fb_glob(o[OPT_INCLUDE].text, n->name)) &&
+           !fb_glob(o[OPT_EXCLUDE].text, n->name);
 }
 
 /* --- one layer ------------------------------------------------------------------------------- */
@@ -41,7 +34,7 @@ static fb_status round_words(work *w, const fb_problem *p, fb_words *words, unsi
     fb_ec_options again = {.sweeps = bits == 32 ? 0 : 1, .moves = FB_EC_CODES};
     double last[2];
     fb_words_round(words, bits);
-    FB_TRY(fb_solve_ec(p, words, &again, w->gather.pool, last));
+    FB_TRY(fb_solve_ec(p, words, &again, w->pool, last));
     *error = last[1];
     return FB_OK;
 }
@@ -51,17 +44,19 @@ static fb_status solve(work *w, const fb_problem *p, fb_words *words, double *er
     const fb_option *o = w->step->option;
     fb_ec_options sweeps = {.moves = FB_EC_ALL, .enough = 1e-4};
     if (w->columns)
-        return fb_solve_gptvq(p, words, (uint32_t)o[OPT_ROUNDS].number, w->gather.pool, error);
+        return fb_solve_gptvq(p, words, (uint32_t)o[OPT_ROUNDS].number, w->pool, error);
     sweeps.sweeps = (uint32_t)o[OPT_SWEEPS].number;
-    return fb_solve_ec(p, words, &sweeps, w->gather.pool, error);
+    return fb_solve_ec(p, words, &sweeps, w->pool, error);
 }
 
-/* value [ct][inner]: what the tensor then holds. */
-static fb_status correct(work *w, const fb_problem *p, int32_t weight, float *value)
+static fb_status correct(void *user, int32_t weight, const fb_problem *p, fb_pool *pool,
+                         float *value)
 {
+    work *w = user;
     fb_model *m = w->job->model;
     double error[2], rounded;
     fb_words words;
+    w->pool = pool;
     FB_TRY(fb_words_open(&m->tensors[weight], &words));
     fb_status status;
     FB_GO(solve(w, p, &words, error));
@@ -74,33 +69,7 @@ fail:
     return status;
 }
 
-static fb_status correct_layer(work *w, uint32_t k)
-{
-    const fb_model *m = w->job->model;
-    const fb_node *n = &m->nodes[w->gather.layers[k].node];
-    fb_problem p = {0};
-    float *value = NULL;
-    double *shift = NULL;
-    fb_status status;
-    FB_GO(fb_gather_problem(&w->gather, k, &p));
-    fb_problem_damp(&p, w->step->option[OPT_DAMP].number);
-    value = fb_alloc(p.ct * p.inner * sizeof *value);
-    shift = fb_alloc(p.ct * sizeof *shift);
-    if (!value || !shift) {
-        status = fb_fail(FB_E_MEMORY, "no memory to correct the codewords of a layer");
-        goto fail;
-    }
-    FB_GO(correct(w, &p, fb_node_weight(m, n), value));
-    fb_problem_shift(&p, value, shift);
-    FB_GO(fb_gather_move_bias(&w->gather, k, shift));
-fail:
-    fb_free(value);
-    fb_free(shift);
-    fb_problem_free(&p);
-    return status == FB_OK ? FB_OK : fb_fail_in(status, "layer '%.200s'", n->name);
-}
-
-/* --- the pass -------------------------------------------------------------------------------- */
+/* --- the step -------------------------------------------------------------------------------- */
 
 static fb_status run(fb_job *job, const fb_recipe_step *step, bool columns)
 {
@@ -115,27 +84,15 @@ static fb_status run(fb_job *job, const fb_recipe_step *step, bool columns)
         found += wanted[i];
     }
     fb_status status;
-    if (found == 0) {
+    if (found == 0)
         status = fb_fail(FB_E_ARG,
                          "no layer that '%s' names has weights made of codewords; it "
                          "follows a step that makes them, such as pq",
                          step->text);
-        goto fail;
-    }
-    if (job->dry_run) {
+    else if (job->dry_run)
         status = fb_gather_pretend(job, wanted);
-        goto fail;
-    }
-    FB_GO(fb_gather_open(job, (uint64_t)step->option[OPT_IMAGES].number,
-                         (float)step->option[OPT_ASYMMETRY].number, wanted, &w.gather));
-    for (uint32_t k = 0; k < w.gather.n; k++) {
-        FB_GO(fb_job_report(job, step->method->name, k, w.gather.n));
-        FB_GO(correct_layer(&w, k));
-        FB_GO(fb_gather_advance(&w.gather, k));
-    }
-fail:
-    if (w.gather.job)
-        fb_gather_close(&w.gather);
+    else
+        status = fb_layer_pass(job, step, wanted, correct, &w);
     fb_free(wanted);
     return status;
 }
@@ -151,19 +108,7 @@ static fb_status apply_gptvq(fb_job *job, const fb_recipe_step *step)
 }
 
 #define SHARED_OPTIONS                                                                             \
-    {.key = "images",                                                                              \
-     .kind = FB_OPTION_WHOLE,                                                                      \
-     .least = 1,                                                                                   \
-     .most = 1e6,                                                                                  \
-     .preset = "256",                                                                              \
-     .meaning = "calibration images to measure on, at most"},                                      \
-        {.key = "damp",                                                                            \
-         .kind = FB_OPTION_NUMBER,                                                                 \
-         .least = 1e-6,                                                                            \
-         .most = 10,                                                                               \
-         .preset = "0.01",                                                                         \
-         .meaning = "pull towards the float weights, as a share of the inputs' mean power"},       \
-        {FB_GATHER_SHARE_OPTION},                                                                  \
+    FB_PASS_OPTIONS("0.01"),                                                                       \
         {.key = "include",                                                                         \
          .kind = FB_OPTION_TEXT,                                                                   \
          .preset = "",                                                                             \

@@ -17,13 +17,6 @@ typedef struct fb_gather_layer {
     uint32_t node, origin; /* in the model, in the reference */
 } fb_gather_layer;
 
-/* The option by which methods offer the share of fb_gather_open. Making up for all is best for the
- * images that were measured; where they are few against the weights of a channel, a part of it
- * carries over better to others (docs/methods/gptq.md). */
-#define FB_GATHER_SHARE_OPTION                                                                     \
-    .key = "asymmetry", .kind = FB_OPTION_NUMBER, .least = 0, .most = 1, .preset = "0.25",         \
-    .meaning = "the share of the error that the inputs bring to make up for"
-
 typedef struct fb_gather {
     fb_job *job;
     float share; /* of fb_gather_open */
@@ -37,7 +30,9 @@ typedef struct fb_gather {
 /* wanted [n_nodes]: conv and dense layers with constant weights, not transposed, that the reference
  * has with the same shape; FB_E_UNSUPPORTED names one that it has not. share, 0..1: how much of the
  * error that the inputs bring a layer is to make up for. The target is W (share xf + (1 - share)
- * xq), so that with 0 the reference does not run. Not for dry runs. After a failure it is closed.
+ * xq), so that with 0 the reference does not run. All of it is best for the images that were
+ * measured; where they are few against the weights of a channel, a part carries over better to
+ * others (docs/methods/layer-problem.md). Not for dry runs. After a failure it is closed.
  */
 fb_status fb_gather_open(fb_job *job, uint64_t images, float share, const bool *wanted,
                          fb_gather *g);

@@ -1,14 +1,14 @@
 /* gptq and adaround: codes chosen anew against calibration data, layer after layer; scales and
  * levels stay an earlier step's (METHODS M.6, M.9, IV). Each layer's bias moves by
  * E[W xf] - E[w xq], so that the mean of its response is the reference's. */
-#include "compress/gather.h"
+#include "compress/layer_pass.h"
 #include "compress/solve.h"
 
 #include "base/status.h"
 
 #include <string.h>
 
-enum { OPT_IMAGES, OPT_DAMP, OPT_ASYMMETRY, OPT_POLISH, OPT_LAST };
+enum { OPT_POLISH = FB_PASS_N_OPTIONS, OPT_LAST };
 enum { OPT_ORDER = OPT_LAST, OPT_SCALES }; /* gptq */
 enum { OPT_ITERATIONS = OPT_LAST };        /* adaround */
 
@@ -16,24 +16,11 @@ typedef struct work {
     fb_job *job;
     const fb_recipe_step *step;
     bool adaround, keep_zeros;
-    fb_gather gather;
+    fb_pool *pool;
 } work;
 
 /* Floating-point operations that AdaRound may spend on a layer. */
 static const double most_work = 4e11;
-
-static bool is_wanted(const fb_model *m, size_t i)
-{
-    const fb_node *n = &m->nodes[i];
-    int32_t w = fb_node_weight(m, n);
-    if (w < 0 || n->op == FB_OP_CONV_TRANSPOSE || m->tensors[w].enc.kind == FB_ENC_PLAIN)
-        return false;
-    for (size_t k = 0; k < m->n_nodes; k++) { /* shared with another layer: keeps its codes */
-        if (k != i && fb_node_weight(m, &m->nodes[k]) == w)
-            return false;
-    }
-    return true;
-}
 
 static fb_status refuse_dry_run(const fb_job *job)
 {
@@ -68,11 +55,11 @@ static fb_status solve(work *w, const fb_problem *p, fb_reround *r, int32_t *cod
         const fb_problem_part *s = &p->parts[i];
         fb_gptq_options g = {o[OPT_ORDER].choice == 1, o[OPT_SCALES].choice == 1};
         if (w->adaround)
-            FB_TRY(fb_solve_adaround(s, r, iterations, w->gather.pool, code));
+            FB_TRY(fb_solve_adaround(s, r, iterations, w->pool, code));
         else
-            FB_TRY(fb_solve_gptq(s, r, &g, w->gather.pool, code));
+            FB_TRY(fb_solve_gptq(s, r, &g, w->pool, code));
         if (o[OPT_POLISH].choice == 0)
-            FB_TRY(fb_solve_polish(s, r, 20, w->gather.pool, code));
+            FB_TRY(fb_solve_polish(s, r, 20, w->pool, code));
     }
     return FB_OK;
 }
@@ -102,10 +89,10 @@ static fb_status choose_codes(work *w, const fb_problem *p, fb_reround *r, float
         goto fail;
     }
     memcpy(code, r->code, r->n * sizeof *code);
-    FB_GO(fb_problem_error(p, value, true, w->gather.pool, was, NULL));
+    FB_GO(fb_problem_error(p, value, true, w->pool, was, NULL));
     FB_GO(solve(w, p, r, code));
     fb_reround_decode(r, code, value);
-    FB_GO(fb_problem_error(p, value, true, w->gather.pool, is, NULL));
+    FB_GO(fb_problem_error(p, value, true, w->pool, is, NULL));
     keep_better(r, &r->tensor, code, was, is);
     fb_reround_decode(r, r->code, value);
 fail:
@@ -115,42 +102,22 @@ fail:
     return status;
 }
 
-static fb_status round_layer(work *w, uint32_t k)
+static fb_status round_layer(void *user, int32_t weight, const fb_problem *p, fb_pool *pool,
+                             float *value)
 {
+    work *w = user;
     fb_model *m = w->job->model;
-    const fb_node *n = &m->nodes[w->gather.layers[k].node];
-    int32_t weight = fb_node_weight(m, n);
-    fb_problem p = {0};
-    fb_reround r = {0};
-    float *value = NULL;
-    double *shift = NULL, before, after;
-    fb_status status;
-    FB_GO(fb_reround_open(&m->tensors[weight], w->keep_zeros, &r));
-    FB_GO(fb_gather_problem(&w->gather, k, &p));
-    fb_problem_damp(&p, w->step->option[OPT_DAMP].number);
-    value = fb_alloc(r.n * sizeof *value);
-    shift = fb_alloc(r.ct * sizeof *shift);
-    if (!value || !shift) {
-        status = fb_fail(FB_E_MEMORY, "no memory to round a layer");
-        goto fail;
-    }
-    fb_reround_decode(&r, r.code, value);
-    FB_GO(fb_gather_error(&w->gather, &p, value, &before));
-    FB_GO(choose_codes(w, &p, &r, value));
-    FB_GO(fb_gather_error(&w->gather, &p, value, &after));
-    fb_job_tell_error(w->job, n->name, before, after);
-    FB_GO(fb_reround_store(&r, m, weight));
-    fb_problem_shift(&p, value, shift);
-    FB_GO(fb_gather_move_bias(&w->gather, k, shift));
-fail:
-    fb_free(value);
-    fb_free(shift);
+    fb_reround r;
+    w->pool = pool;
+    FB_TRY(fb_reround_open(&m->tensors[weight], w->keep_zeros, &r));
+    fb_status status = choose_codes(w, p, &r, value);
+    if (status == FB_OK)
+        status = fb_reround_store(&r, m, weight);
     fb_reround_close(&r);
-    fb_problem_free(&p);
-    return status == FB_OK ? FB_OK : fb_fail_in(status, "layer '%.200s'", n->name);
+    return status;
 }
 
-/* --- the pass -------------------------------------------------------------------------------- */
+/* --- the step -------------------------------------------------------------------------------- */
 
 static fb_status run(fb_job *job, const fb_recipe_step *step, bool adaround)
 {
@@ -163,33 +130,21 @@ static fb_status run(fb_job *job, const fb_recipe_step *step, bool adaround)
     if (!wanted)
         return fb_fail(FB_E_MEMORY, "no memory to round the layers");
     for (size_t i = 0; i < m->n_nodes; i++) {
-        wanted[i] = is_wanted(m, i);
+        wanted[i] = fb_pass_takes(m, i) &&
+                    m->tensors[fb_node_weight(m, &m->nodes[i])].enc.kind != FB_ENC_PLAIN;
         found += wanted[i];
     }
     fb_status status;
     if (found == 0) {
         status = fb_fail(FB_E_ARG, "no layer's weights are encoded yet; this step follows one that "
                                    "encodes them, such as int4");
-        goto fail;
+    } else if (job->dry_run) {
+        status = refuse_dry_run(job);
+        if (status == FB_OK)
+            status = fb_gather_pretend(job, wanted);
+    } else {
+        status = fb_layer_pass(job, step, wanted, round_layer, &w);
     }
-    if (job->dry_run) {
-        FB_GO(refuse_dry_run(job));
-        status = fb_gather_pretend(job, wanted);
-        goto fail;
-    }
-    FB_GO(fb_gather_open(job, (uint64_t)step->option[OPT_IMAGES].number,
-                         (float)step->option[OPT_ASYMMETRY].number, wanted, &w.gather));
-    for (uint32_t k = 0; k < w.gather.n; k++) {
-        FB_GO(fb_job_report(job, step->method->name, k, w.gather.n));
-        FB_GO(round_layer(&w, k));
-        FB_GO(fb_gather_advance(&w.gather, k));
-    }
-    fb_gather_close(&w.gather);
-    fb_free(wanted);
-    return FB_OK;
-fail:
-    if (w.gather.job)
-        fb_gather_close(&w.gather);
     fb_free(wanted);
     return status;
 }
@@ -205,19 +160,7 @@ static fb_status apply_adaround(fb_job *job, const fb_recipe_step *step)
 }
 
 #define SHARED_OPTIONS                                                                             \
-    {.key = "images",                                                                              \
-     .kind = FB_OPTION_WHOLE,                                                                      \
-     .least = 1,                                                                                   \
-     .most = 1e6,                                                                                  \
-     .preset = "256",                                                                              \
-     .meaning = "calibration images to measure on, at most"},                                      \
-        {.key = "damp",                                                                            \
-         .kind = FB_OPTION_NUMBER,                                                                 \
-         .least = 1e-6,                                                                            \
-         .most = 10,                                                                               \
-         .preset = "0.05",                                                                         \
-         .meaning = "pull towards the float weights, as a share of the inputs' mean power"},       \
-        {FB_GATHER_SHARE_OPTION},                                                                  \
+    FB_PASS_OPTIONS("0.05"),                                                                       \
     {                                                                                              \
         .key = "polish", .kind = FB_OPTION_CHOICE, .choices = "yes|no", .preset = "yes",           \
         .meaning = "afterwards move single codes while that lowers the error"                      \
