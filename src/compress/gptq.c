@@ -119,6 +119,13 @@ static fb_status round_layer(void *user, int32_t weight, const fb_problem *p, fb
 
 /* --- the step -------------------------------------------------------------------------------- */
 
+/* A code for each weight, that is, no codewords. */
+static bool has_codes(const fb_model *m, const fb_node *n)
+{
+    fb_enc_kind kind = m->tensors[fb_node_weight(m, n)].enc.kind;
+    return kind == FB_ENC_AFFINE || kind == FB_ENC_LEVELS;
+}
+
 static fb_status run(fb_job *job, const fb_recipe_step *step, bool adaround)
 {
     work w = {.job = job, .step = step, .adaround = adaround};
@@ -130,14 +137,13 @@ static fb_status run(fb_job *job, const fb_recipe_step *step, bool adaround)
     if (!wanted)
         return fb_fail(FB_E_MEMORY, "no memory to round the layers");
     for (size_t i = 0; i < m->n_nodes; i++) {
-        wanted[i] = fb_pass_takes(m, i) &&
-                    m->tensors[fb_node_weight(m, &m->nodes[i])].enc.kind != FB_ENC_PLAIN;
+        wanted[i] = fb_pass_takes(m, i) && has_codes(m, &m->nodes[i]);
         found += wanted[i];
     }
     fb_status status;
     if (found == 0) {
-        status = fb_fail(FB_E_ARG, "no layer's weights are encoded yet; this step follows one that "
-                                   "encodes them, such as int4");
+        status = fb_fail(FB_E_ARG, "no layer's weights have codes yet; this step follows one that "
+                                   "gives them, such as int4 (codewords, as of pq, are ec's)");
     } else if (job->dry_run) {
         status = refuse_dry_run(job);
         if (status == FB_OK)

@@ -251,7 +251,7 @@ static void levels_of_activations(void **state)
         for (size_t i = 0; i < 5; i++) {
             const fb_tensor *t = tensor_of(q, names[i]);
             int64_t n;
-            size_t bytes;
+            size_t bytes = 0;
             assert_int_equal(t->enc.kind, FB_ENC_LEVELS);
             assert_int_equal(t->enc.bits, bits[k]);
             assert_true(fb_tensor_elems(t, 1, &n) && fb_activation_bytes(t, 1, &bytes));
