@@ -28,7 +28,8 @@ cat <<TEXT
 What came after the papers (METHODS M): rounding of 4-bit weights against each layer's response. Essays:
 [gptq](methods/gptq.md), [adaround](methods/adaround.md), [layer problem](methods/layer-problem.md). \`edges=8\`: the first and the last
 layer's weights in 8 bits, as in the published tables (AdaRound, w4a8: ResNet-18 loses 0.7 points, MobileNetV2
-2.5). No retraining; judged on images that no step saw. $(threads_line)
+2.5). No retraining; no step saw the images that judge, but the defaults of \`asymmetry\`, \`damp\` and the two recipes were
+chosen by looking at them ([layer problem](methods/layer-problem.md) has a check on others). $(threads_line)
 
 TEXT
 imagenet_calib=$data/imagenet/calib.txt imagenet_judge=$data/imagenet/val-work.txt
