@@ -36,6 +36,18 @@ double fb_points_error(const fb_points *p, const double *level, uint32_t k);
 fb_status fb_kmeans_exact(const fb_points *p, uint32_t k, bool with_zero, double *level,
                           uint32_t *found);
 
+/* The k levels (0..256 less n_fixed; fewer when there are fewer points) that are best beside
+ * ascending levels that are fixed (0..256), exactly; *found, ascending, are written, the fixed ones
+ * not among them. */
+fb_status fb_kmeans_beside(const fb_points *p, const double *fixed, uint32_t n_fixed, uint32_t k,
+                           double *level, uint32_t *found);
+
+/* The most_chosen (1..256) of n ascending candidates that are best as levels, exactly, or fewer
+ * where more gain nothing: O(n^2 most_chosen). must, of which there are at most most_chosen, are
+ * chosen in any case. chosen [n]. */
+fb_status fb_fit_choose(const fb_points *p, const double *candidate, const bool *must, uint32_t n,
+                        uint32_t most_chosen, bool *chosen);
+
 typedef enum fb_kmeans_start {
     FB_KMEANS_LINEAR,  /* evenly spaced */
     FB_KMEANS_DENSITY, /* quantiles */
@@ -45,6 +57,11 @@ typedef enum fb_kmeans_start {
 /* Lloyd's iteration, at most 100 rounds: a local optimum, for comparison (METHODS D.6). */
 fb_status fb_kmeans_lloyd(const fb_points *p, uint32_t k, bool with_zero, fb_kmeans_start start,
                           uint64_t seed, double *level, uint32_t *found);
+
+/* At most so many rounds of it from k ascending levels (1..256), of which those that are fixed
+ * stay; so do levels that are nearest to no point. */
+void fb_kmeans_refine(const fb_points *p, uint32_t k, const bool *fixed, uint32_t rounds,
+                      double *level);
 
 /* n >= 2 levels from lo to hi in equal steps (METHODS E.2). */
 void fb_fit_even(double lo, double hi, uint32_t n, double *level);

@@ -1,26 +1,34 @@
 /* Exact k-means on a line (METHODS N.3, IV.6): the best clusters are runs of neighbours, so the
- * best c clusters of the first i points end with a run whose start does not go back as i grows. */
+ * best c clusters of the first i points end with a run whose start does not go back as i grows.
+ * Levels that are fixed cut the line into gaps that know nothing of each other but how many levels
+ * each of them gets. */
 #include "base/alloc.h"
 #include "compress/fit.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Sums over the first i points, around the mean of all (so that squares do not cancel). */
+/* Sums over the first i points of a gap, around the mean of all (so that squares do not cancel). */
 typedef struct sums {
     double w, s, q;
 } sums;
 
-/* The least error of the first i points in c clusters, some of which may be empty. */
-typedef struct table {
-    uint32_t n, k;
+/* The points [first, first + n) between two fixed levels, the ends of which fall to these; either
+ * may be missing. The least error of the first i of them in c clusters, some of which may be empty,
+ * behind those that fall to the lower level. */
+typedef struct gap {
+    const fb_points *p;
+    uint32_t first, n, k;         /* k: most clusters */
+    const double *lower, *higher; /* NULL: none */
     double mean;
     sums *sum;       /* [n + 1] */
     double *cost;    /* [k + 1][n + 1] */
     uint32_t *start; /* [k + 1][n + 1] of the last cluster */
-} table;
+    double *least;   /* [k + 1] of all points */
+    uint32_t *end;   /* [k + 1] where the points that fall to the higher level begin */
+} gap;
 
-static double error_of(const table *t, uint32_t from, uint32_t to)
+static double error_of(const gap *t, uint32_t from, uint32_t to)
 {
     double w = t->sum[to].w - t->sum[from].w, s = t->sum[to].s - t->sum[from].s;
     double e = w > 0 ? t->sum[to].q - t->sum[from].q - s * s / w : 0;
@@ -28,7 +36,7 @@ static double error_of(const table *t, uint32_t from, uint32_t to)
 }
 
 /* Row c for i in [lo, hi], whose starts lie in [from, to]. */
-static void fill(table *t, uint32_t c, uint32_t lo, uint32_t hi, uint32_t from, uint32_t to)
+static void fill(gap *t, uint32_t c, uint32_t lo, uint32_t hi, uint32_t from, uint32_t to)
 {
     const double *before = t->cost + (size_t)(c - 1) * (t->n + 1);
     uint32_t i = lo + (hi - lo) / 2, best = from;
@@ -48,53 +56,83 @@ static void fill(table *t, uint32_t c, uint32_t lo, uint32_t hi, uint32_t from, 
         fill(t, c, i + 1, hi, best, to);
 }
 
-static void table_free(table *t)
+static double error_at(const gap *t, uint32_t i, double level)
+{
+    double d = t->p->x[t->first + i] - level;
+    return t->p->w[t->first + i] * d * d;
+}
+
+/* With each number of clusters, the best share of the higher level. */
+static void close_gap(gap *t)
+{
+    for (uint32_t c = 0; c <= t->k; c++) {
+        const double *cost = t->cost + (size_t)c * (t->n + 1);
+        double higher = 0;
+        t->least[c] = cost[t->n];
+        t->end[c] = t->n;
+        for (uint32_t i = t->n; t->higher && i-- > 0;) {
+            higher += error_at(t, i, *t->higher);
+            if (cost[i] + higher < t->least[c]) {
+                t->least[c] = cost[i] + higher;
+                t->end[c] = i;
+            }
+        }
+    }
+}
+
+static void sum_up(gap *t)
+{
+    const double *x = t->p->x + t->first, *w = t->p->w + t->first;
+    double sum = 0;
+    for (uint32_t i = 0; i < t->n; i++) {
+        t->mean += w[i] * x[i];
+        sum += w[i];
+    }
+    t->mean = sum > 0 ? t->mean / sum : 0;
+    for (uint32_t i = 0; i < t->n; i++) {
+        double d = x[i] - t->mean;
+        const sums *s = &t->sum[i];
+        t->sum[i + 1] = (sums){s->w + w[i], s->s + w[i] * d, s->q + w[i] * d * d};
+    }
+}
+
+/* first, n, k and the fixed levels are set. */
+static fb_status gap_solve(gap *t)
+{
+    size_t row = (size_t)t->n + 1;
+    t->sum = fb_calloc(row, sizeof *t->sum);
+    t->cost = fb_calloc(row * (t->k + 1), sizeof *t->cost);
+    t->start = fb_calloc(row * (t->k + 1), sizeof *t->start);
+    t->least = fb_calloc((size_t)t->k + 1, sizeof *t->least);
+    t->end = fb_calloc((size_t)t->k + 1, sizeof *t->end);
+    if (!t->sum || !t->cost || !t->start || !t->least || !t->end)
+        return fb_fail(FB_E_MEMORY, "no memory to place %u levels", t->k);
+    sum_up(t);
+    for (uint32_t i = 0; i < t->n; i++)
+        t->cost[i + 1] = t->lower ? t->cost[i] + error_at(t, i, *t->lower) : INFINITY;
+    for (uint32_t c = 1; c <= t->k; c++)
+        fill(t, c, 0, t->n, 0, t->n);
+    close_gap(t);
+    return FB_OK;
+}
+
+static void gap_free(gap *t)
 {
     fb_free(t->sum);
     fb_free(t->cost);
     fb_free(t->start);
+    fb_free(t->least);
+    fb_free(t->end);
 }
 
-/* backwards: of the points -x, the last one first. */
-static fb_status table_make(const fb_points *p, uint32_t k, bool backwards, table *t)
+/* Appends the means of the best c clusters. */
+static void add_means(const gap *t, uint32_t c, double *level, uint32_t *found)
 {
-    size_t row = (size_t)p->n + 1;
-    double w = 0;
-    *t = (table){.n = p->n, .k = k};
-    t->sum = fb_calloc(row, sizeof *t->sum);
-    t->cost = fb_calloc(row * (k + 1), sizeof *t->cost);
-    t->start = fb_calloc(row * (k + 1), sizeof *t->start);
-    if (!t->sum || !t->cost || !t->start) {
-        table_free(t);
-        return fb_fail(FB_E_MEMORY, "no memory to place %u levels", k);
-    }
-    for (uint32_t i = 0; i < p->n; i++) {
-        t->mean += p->w[i] * p->x[i];
-        w += p->w[i];
-    }
-    t->mean /= backwards ? -w : w;
-    for (uint32_t i = 0; i < p->n; i++) {
-        uint32_t at = backwards ? p->n - 1 - i : i;
-        double x = (backwards ? -p->x[at] : p->x[at]) - t->mean;
-        const sums *s = &t->sum[i];
-        t->sum[i + 1] = (sums){s->w + p->w[at], s->s + p->w[at] * x, s->q + p->w[at] * x * x};
-    }
-    for (uint32_t i = 1; i <= t->n; i++)
-        t->cost[i] = INFINITY; /* no cluster, but points */
-    for (uint32_t c = 1; c <= k; c++)
-        fill(t, c, 0, t->n, 0, t->n);
-    return FB_OK;
-}
-
-/* Appends the means of the c clusters of the first i points, times `sign`. */
-static void add_means(const table *t, uint32_t c, uint32_t i, double sign, double *level,
-                      uint32_t *found)
-{
-    for (; c > 0; c--) {
+    for (uint32_t i = t->end[c]; c > 0; c--) {
         uint32_t from = t->start[(size_t)c * (t->n + 1) + i];
         double w = t->sum[i].w - t->sum[from].w;
         if (w > 0)
-            level[(*found)++] = sign * (t->mean + (t->sum[i].s - t->sum[from].s) / w);
+            level[(*found)++] = t->mean + (t->sum[i].s - t->sum[from].s) / w;
         i = from;
     }
 }
@@ -117,58 +155,85 @@ static void tidy(double *level, uint32_t *found)
     *found = n;
 }
 
-/* The points [a, b) go to 0, those before to `below` clusters, those behind to the others: for each
- * b, the best a is known from those before it. */
-static fb_status with_zero(const fb_points *p, uint32_t k, double *level, uint32_t *found)
+/* How many of k levels each gap gets: best[c] is the least error of the gaps so far with c. */
+static void share_out(const gap *gaps, uint32_t n_gaps, uint32_t k, double *best, uint32_t *choice)
 {
-    table up, down;
-    FB_TRY(table_make(p, k - 1, false, &up));
-    fb_status status = table_make(p, k - 1, true, &down);
-    if (status != FB_OK) {
-        table_free(&up);
-        return status;
-    }
-    double least = INFINITY;
-    uint32_t below = 0, first = 0, end = 0;
-    for (uint32_t c = 0; c < k; c++) {
-        const double *before = up.cost + (size_t)c * (p->n + 1);
-        const double *behind = down.cost + (size_t)(k - 1 - c) * (p->n + 1);
-        double best = INFINITY, zero = 0; /* zero: error of the first b points at 0 */
-        uint32_t a = 0;
-        for (uint32_t b = 0; b <= p->n; b++) {
-            if (before[b] - zero < best) {
-                best = before[b] - zero;
-                a = b;
+    for (uint32_t c = 0; c <= k; c++)
+        best[c] = 0;
+    for (uint32_t g = 0; g < n_gaps; g++) {
+        for (uint32_t c = k + 1; c-- > 0;) { /* downwards: best[c - a] is still without gap g */
+            double least = INFINITY;
+            uint32_t at = 0;
+            for (uint32_t a = 0; a <= c && a <= gaps[g].k; a++) {
+                if (best[c - a] + gaps[g].least[a] < least) {
+                    least = best[c - a] + gaps[g].least[a];
+                    at = a;
+                }
             }
-            if (best + zero + behind[p->n - b] < least) {
-                least = best + zero + behind[p->n - b];
-                below = c;
-                first = a;
-                end = b;
-            }
-            zero += b < p->n ? p->w[b] * p->x[b] * p->x[b] : 0;
+            best[c] = least;
+            choice[(size_t)g * (k + 1) + c] = at;
         }
     }
-    level[(*found)++] = 0;
-    add_means(&up, below, first, 1, level, found);
-    add_means(&down, k - 1 - below, p->n - end, -1, level, found);
-    table_free(&up);
-    table_free(&down);
+}
+
+static fb_status open_gaps(const fb_points *p, const double *fixed, uint32_t n_fixed, uint32_t k,
+                           gap *gaps)
+{
+    uint32_t at = 0;
+    for (uint32_t g = 0; g <= n_fixed; g++) {
+        gap *t = &gaps[g];
+        t->p = p;
+        t->first = at;
+        t->lower = g > 0 ? &fixed[g - 1] : NULL;
+        t->higher = g < n_fixed ? &fixed[g] : NULL;
+        while (at < p->n && (g == n_fixed || p->x[at] <= fixed[g]))
+            at++;
+        t->n = at - t->first;
+        t->k = k < t->n ? k : t->n;
+        FB_TRY(gap_solve(t));
+    }
     return FB_OK;
 }
 
-fb_status fb_kmeans_exact(const fb_points *p, uint32_t k, bool zero, double *level, uint32_t *found)
+fb_status fb_kmeans_beside(const fb_points *p, const double *fixed, uint32_t n_fixed, uint32_t k,
+                           double *level, uint32_t *found)
 {
-    table t;
-    FB_ENSURE(k >= 1 && k <= FB_FIT_MOST_LEVELS && p->n > 0);
+    FB_ENSURE(k + n_fixed >= 1 && k + n_fixed <= FB_FIT_MOST_LEVELS && p->n > 0);
     *found = 0;
-    if (zero) {
-        FB_TRY(with_zero(p, k, level, found));
-    } else {
-        FB_TRY(table_make(p, k, false, &t));
-        add_means(&t, k, p->n, 1, level, found);
-        table_free(&t);
+    gap *gaps = fb_calloc((size_t)n_fixed + 1, sizeof *gaps);
+    double *best = fb_calloc((size_t)k + 1, sizeof *best);
+    uint32_t *choice = fb_calloc((size_t)(n_fixed + 1) * (k + 1), sizeof *choice), left = k;
+    fb_status status;
+    if (!gaps || !best || !choice) {
+        status = fb_fail(FB_E_MEMORY, "no memory to place %u levels", k);
+        goto fail;
     }
+    FB_GO(open_gaps(p, fixed, n_fixed, k, gaps));
+    share_out(gaps, n_fixed + 1, k, best, choice);
+    for (uint32_t g = n_fixed + 1; g-- > 0;) {
+        uint32_t a = choice[(size_t)g * (k + 1) + left];
+        add_means(&gaps[g], a, level, found);
+        left -= a;
+    }
+    tidy(level, found);
+fail:
+    for (uint32_t g = 0; gaps && g <= n_fixed; g++)
+        gap_free(&gaps[g]);
+    fb_free(gaps);
+    fb_free(best);
+    fb_free(choice);
+    return status;
+}
+
+fb_status fb_kmeans_exact(const fb_points *p, uint32_t k, bool with_zero, double *level,
+                          uint32_t *found)
+{
+    const double zero = 0;
+    FB_ENSURE(k >= 1);
+    if (!with_zero)
+        return fb_kmeans_beside(p, NULL, 0, k, level, found);
+    FB_TRY(fb_kmeans_beside(p, &zero, 1, k - 1, level, found));
+    level[(*found)++] = 0;
     tidy(level, found);
     return FB_OK;
 }

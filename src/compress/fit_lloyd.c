@@ -65,7 +65,7 @@ static uint32_t pin_zero(double *level, uint32_t k)
 
 /* Levels move to the means of the points nearest to them; without any they stay. Returns whether
  * one moved. */
-static bool move(const fb_points *p, uint32_t k, uint32_t pinned, double *level)
+static bool move(const fb_points *p, uint32_t k, const bool *fixed, double *level)
 {
     bool moved = false;
     uint32_t i = 0;
@@ -77,12 +77,19 @@ static bool move(const fb_points *p, uint32_t k, uint32_t pinned, double *level)
             w += p->w[i];
             s += p->w[i] * p->x[i];
         }
-        if (w > 0 && c != pinned && s / w != level[c]) {
+        if (w > 0 && !fixed[c] && s / w != level[c]) {
             level[c] = s / w;
             moved = true;
         }
     }
     return moved;
+}
+
+void fb_kmeans_refine(const fb_points *p, uint32_t k, const bool *fixed, uint32_t rounds,
+                      double *level)
+{
+    for (uint32_t round = 0; round < rounds && move(p, k, fixed, level); round++)
+        ;
 }
 
 fb_status fb_kmeans_lloyd(const fb_points *p, uint32_t k, bool with_zero, fb_kmeans_start start,
@@ -91,9 +98,10 @@ fb_status fb_kmeans_lloyd(const fb_points *p, uint32_t k, bool with_zero, fb_kme
     FB_ENSURE(k >= 1 && k <= FB_FIT_MOST_LEVELS && p->n > 0);
     start_levels(p, k, start, seed, level);
     sort_levels(level, &k);
-    uint32_t pinned = with_zero ? pin_zero(level, k) : UINT32_MAX;
-    for (int round = 0; round < ROUNDS && move(p, k, pinned, level); round++)
-        ;
+    bool fixed[FB_FIT_MOST_LEVELS] = {false};
+    if (with_zero)
+        fixed[pin_zero(level, k)] = true;
+    fb_kmeans_refine(p, k, fixed, ROUNDS, level);
     *found = k;
     return FB_OK;
 }

@@ -31,7 +31,7 @@ allowed() {
     compress) echo "public base model numeric calibrate" ;;
     search) echo "public base model numeric calibrate compress" ;;
     measure) echo "public base model numeric plan" ;;
-    train) echo "public base model numeric" ;;
+    train) echo "public base model numeric compress" ;;
   esac
 }
 

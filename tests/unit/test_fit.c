@@ -129,6 +129,107 @@ static void test_exact_is_exact(void **state)
     }
 }
 
+/* As brute, with runs that go to fixed levels at no cluster's price. */
+static double brute_beside(const fb_points *p, uint32_t from, uint32_t k, const double *fixed,
+                           uint32_t n_fixed)
+{
+    double least = from == p->n ? 0 : INFINITY;
+    for (uint32_t to = from + 1; to <= p->n; to++) {
+        double w = 0, s = 0, e = 0;
+        for (uint32_t i = from; i < to; i++) {
+            w += p->w[i];
+            s += p->w[i] * p->x[i];
+        }
+        for (uint32_t i = from; i < to; i++)
+            e += p->w[i] * (p->x[i] - s / w) * (p->x[i] - s / w);
+        if (k > 0)
+            least = fmin(least, e + brute_beside(p, to, k - 1, fixed, n_fixed));
+        for (uint32_t f = 0; f < n_fixed; f++) {
+            fb_points run = {.x = p->x + from, .w = p->w + from, .n = to - from};
+            double at = fb_points_error(&run, &fixed[f], 1);
+            least = fmin(least, at + brute_beside(p, to, k, fixed, n_fixed));
+        }
+    }
+    return least;
+}
+
+static void test_beside(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 60; round++) {
+        float x[6], w[6];
+        double fixed[3], level[8];
+        uint32_t n_fixed = (uint32_t)round % 4, found;
+        size_t n = 1 + (size_t)(uniform() * 6);
+        for (size_t i = 0; i < n; i++) {
+            x[i] = (float)(round % 3 ? normal() : floor(uniform() * 5) - 2);
+            w[i] = (float)(0.01 + uniform());
+        }
+        for (uint32_t i = 0; i < n_fixed; i++)
+            fixed[i] = (double)i - (round % 2 ? 1 : 1.7 * uniform());
+        for (uint32_t i = 1; i < n_fixed; i++)
+            fixed[i] = fmax(fixed[i], fixed[i - 1] + 0.01);
+        fb_points p;
+        ok(fb_points_init(&p, x, w, n));
+        for (uint32_t k = n_fixed ? 0 : 1; k <= 3; k++) {
+            ok(fb_kmeans_beside(&p, fixed, n_fixed, k, level, &found));
+            assert_true(found <= k);
+            for (uint32_t i = 0; i < n_fixed; i++) { /* all, by size */
+                uint32_t at = found++;
+                for (; at > 0 && level[at - 1] > fixed[i]; at--)
+                    level[at] = level[at - 1];
+                level[at] = fixed[i];
+            }
+            double want = brute_beside(&p, 0, k, fixed, n_fixed);
+            assert_true(fabs(fb_points_error(&p, level, found) - want) <= 1e-9 * (1 + want));
+        }
+        fb_points_free(&p);
+    }
+}
+
+/* Against every choice of at most `most` out of 8 candidates that has those that must be. */
+static void test_choose(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 100; round++) {
+        enum { C = 8 };
+        float x[30];
+        double candidate[C];
+        bool must[C] = {false}, chosen[C];
+        uint32_t most = 1 + (uint32_t)round % 5, n_must = 0;
+        for (int i = 0; i < 30; i++)
+            x[i] = (float)(round % 3 ? normal() : floor(uniform() * 5) - 2);
+        for (int i = 0; i < C; i++) {
+            candidate[i] = (i - 3.5) * 0.7 + 0.5 * uniform();
+            must[i] = uniform() < 0.3 && n_must < most;
+            n_must += must[i];
+        }
+        fb_points p;
+        ok(fb_points_init(&p, x, NULL, 30));
+        ok(fb_fit_choose(&p, candidate, must, C, most, chosen));
+        double least = INFINITY, is = NAN;
+        for (unsigned set = 1; set < 1u << C; set++) {
+            double level[C];
+            uint32_t n = 0;
+            bool all = true, same = true;
+            for (unsigned i = 0; i < C; i++) {
+                bool in = set >> i & 1;
+                all = all && (in || !must[i]);
+                same = same && in == chosen[i];
+                level[n] = candidate[i];
+                n += in;
+            }
+            if (!all || n > most)
+                continue;
+            double e = fb_points_error(&p, level, n);
+            least = fmin(least, e);
+            is = same ? e : is;
+        }
+        assert_true(is <= least * (1 + 1e-9));
+        fb_points_free(&p);
+    }
+}
+
 /* Exact <= Lloyd from any start; more levels do not hurt; k-means <= evenly spaced. */
 static void test_against_lloyd(void **state)
 {
@@ -276,7 +377,8 @@ int main(void)
         cmocka_unit_test(test_even),           cmocka_unit_test(test_outlier),
         cmocka_unit_test(test_exact_is_exact), cmocka_unit_test(test_against_lloyd),
         cmocka_unit_test(test_bins),           cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_ternary),
+        cmocka_unit_test(test_ternary),        cmocka_unit_test(test_beside),
+        cmocka_unit_test(test_choose),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
