@@ -9,13 +9,13 @@
 #include <string.h>
 
 extern const command cmd_inspect, cmd_compress, cmd_eval, cmd_run, cmd_bench, cmd_diff, cmd_verify,
-    cmd_info, cmd_export, cmd_train;
+    cmd_info, cmd_export, cmd_train, cmd_tune;
 
 const command *const command_table[] = {&cmd_inspect, &cmd_compress, &cmd_eval,
                                         &cmd_run,     &cmd_bench,    &cmd_diff,
                                         &cmd_verify,  &cmd_info,     &cmd_export,
 #ifdef FB_HAS_TRAIN
-                                        &cmd_train,
+                                        &cmd_train,   &cmd_tune,
 #endif
                                         NULL};
 

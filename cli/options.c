@@ -47,11 +47,11 @@ const option_def option_table[OPT_COUNT] = {
     OPTION(OPT_EPOCHS, 0, "epochs", ARG_NEEDED, "N", "passes over the data (default 15)"),
     OPTION(OPT_OPTIMIZER, 0, "optimizer", ARG_NEEDED, "NAME", "sgd (default), nesterov or adam"),
     OPTION(OPT_RATE, 0, "rate", ARG_NEEDED, "R",
-           "highest learning rate (default 0.1, with adam 0.001)"),
+           "highest learning rate (default 0.1, tune 0.01; with adam 0.001)"),
     OPTION(OPT_MOMENTUM, 0, "momentum", ARG_NEEDED, "M", "of sgd and nesterov (default 0.9)"),
     OPTION(OPT_WEIGHT_DECAY, 0, "weight-decay", ARG_NEEDED, "D", "of weights (default 0.0005)"),
     OPTION(OPT_SCHEDULE, 0, "schedule", ARG_NEEDED, "NAME",
-           "one-cycle (default), cosine, step or constant"),
+           "one-cycle (default of train), cosine (of tune), step or constant"),
     OPTION(OPT_WARMUP, 0, "warmup", ARG_NEEDED, "E", "raise the rate over E epochs (default 0)"),
     OPTION(OPT_SMOOTHING, 0, "smoothing", ARG_NEEDED, "S", "smooth labels by S (default 0)"),
     OPTION(OPT_CLIP, 0, "clip", ARG_NEEDED, "N",
@@ -68,6 +68,13 @@ const option_def option_table[OPT_COUNT] = {
            "share of the loss that is the teacher's (default 0.5)"),
     OPTION(OPT_TEMPERATURE, 0, "temperature", ARG_NEEDED, "T",
            "divide logits by T for the teacher (default 4)"),
+    OPTION(OPT_NORMS, 0, "norms", ARG_NEEDED, "WHEN",
+           "batch norms behind layers while training: on, off (default: on from 32 batches an "
+           "epoch)"),
+    OPTION(OPT_CODES, 0, "codes", ARG_NEEDED, "HOW",
+           "nearest (default): weights take the nearest code; fixed: codes stay"),
+    OPTION(OPT_FIXED_SCALES, 0, "fixed-scales", ARG_NONE, "",
+           "scales, levels and codewords do not learn"),
     OPTION(OPT_INIT, 0, "init", ARG_NONE, "", "draw fresh weights in place of the file's"),
     OPTION(OPT_LOG, 0, "log", ARG_NEEDED, "FILE", "write a CSV with a row for each epoch"),
     OPTION(OPT_TIME_LIMIT, 0, "time-limit", ARG_NEEDED, "S",
@@ -207,6 +214,19 @@ static int take(arguments *a, option_id id, const char *text)
     case OPT_LOG:
         a->log = text;
         return *text ? EXIT_DONE : bad_value(a, id, "''", "a file name");
+    case OPT_NORMS:
+        a->norms = text;
+        return strcmp(text, "on") == 0 || strcmp(text, "off") == 0
+                   ? EXIT_DONE
+                   : bad_value(a, id, text, "on or off");
+    case OPT_CODES:
+        a->codes = text;
+        return strcmp(text, "nearest") == 0 || strcmp(text, "fixed") == 0
+                   ? EXIT_DONE
+                   : bad_value(a, id, text, "nearest or fixed");
+    case OPT_FIXED_SCALES:
+        a->fixed_scales = true;
+        return EXIT_DONE;
     case OPT_INIT:
         a->init = true;
         return EXIT_DONE;
@@ -367,7 +387,6 @@ int arguments_parse(const command *c, int argc, char **argv, arguments *args)
                         .to = "onnx",
                         .epochs = 15,
                         .optimizer = "sgd",
-                        .schedule = "one-cycle",
                         .augment = "none",
                         .momentum = 0.9,
                         .weight_decay = 5e-4,

@@ -47,6 +47,9 @@ typedef enum option_id {
     OPT_TEACHER,
     OPT_DISTILL,
     OPT_TEMPERATURE,
+    OPT_NORMS,
+    OPT_CODES,
+    OPT_FIXED_SCALES,
     OPT_INIT,
     OPT_LOG,
     OPT_TIME_LIMIT,
@@ -79,6 +82,7 @@ typedef struct arguments {
     int n_files;
     bool given[OPT_COUNT];
     const char *output, *method, *data, *prep, *labels, *eval, *to, *state, *json_file;
+    const char *norms, *codes; /* NULL: not given */
     const char *val, *optimizer, *schedule, *augment, *teacher, *log;
     uint64_t limit, seed;
     uint32_t batch, threads, cpu, top, epochs;
@@ -87,7 +91,7 @@ typedef struct arguments {
     bool force, dry_run, sensitivity, kernels, methods, json, quiet, verbose, decode;
     double rate, momentum, weight_decay, warmup, smoothing, clip, ema, dropout;
     double distill, temperature, time_limit;
-    bool init;
+    bool init, fixed_scales;
 } arguments;
 
 typedef struct command {

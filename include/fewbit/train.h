@@ -1,5 +1,5 @@
-/* Training: named architectures, and a network's weights from labelled images. Part of
- * libfewbit-tools where it was built with oneDNN (FB_TRAIN). */
+/* Training: named architectures, a network's weights from labelled images, and what a compressed
+ * network has left to learn. Part of libfewbit-tools where it was built with oneDNN (FB_TRAIN). */
 #ifndef FEWBIT_TRAIN_H
 #define FEWBIT_TRAIN_H
 
@@ -52,7 +52,8 @@ typedef struct fb_train_options {
     uint32_t epochs;       /* >= 1 */
     uint32_t batch;        /* 1 to the number of images; an epoch's incomplete batch is left out */
     const char *optimizer; /* "sgd", "nesterov", "adam" */
-    double rate;           /* > 0; 0 = 0.1 for sgd and nesterov, 0.001 for adam */
+    double rate;           /* > 0; 0 = 0.1 for sgd and nesterov, 0.001 for adam; fb_tune: 0.01 and
+                              0.001, a tenth of that without norms */
     double momentum;       /* [0, 1); of sgd and nesterov */
     double weight_decay;   /* [0, 1]; of weights, not of biases and batch norms */
     const char *schedule;  /* "constant", "step", "cosine", "one-cycle" */
@@ -105,6 +106,29 @@ FB_API void fb_train_options_default(fb_train_options *options);
  * file, where there is one, holds the last checkpoint. */
 FB_API fb_status fb_train(const fb_model *model, const fb_train_options *options,
                           fb_train_result *result, fb_model **out);
+
+typedef struct fb_tune_options {
+    fb_train_options train;    /* `init` and `dropout` are not for compressed networks: false, 0 */
+    const fb_model *reference; /* the float network that was compressed: weights of the same name
+                                  and size start where it has them, within the cells of their codes;
+                                  NULL = in the middle */
+    bool norms;                /* batch norms behind layers while training: for many images */
+    bool learn_scales;         /* scales, levels, codewords and activations' scales learn, too */
+    const char
+        *codes; /* "nearest": each weight takes the code nearest to its master; "fixed": codes
+                   stay and only what they stand for learns. Codewords' numbers always stay */
+} fb_tune_options;
+
+/* As fb_train's, but the schedule is cosine; norms, scales learn. */
+FB_API void fb_tune_options_default(fb_tune_options *options);
+
+/* Trains a compressed network as its encodings are and writes it in the same encodings into *out;
+ * a float network likewise, as a control. Between steps weights live as floats; layers compute with
+ * what their codes stand for, and activations are rounded as the kernels that ship round them
+ * (docs/TRAINING.md). Otherwise as fb_train, the note being "tune". FB_E_UNSUPPORTED also for
+ * weights with elements kept aside and those that run by look-up tables. */
+FB_API fb_status fb_tune(const fb_model *model, const fb_tune_options *options,
+                         fb_train_result *result, fb_model **out);
 
 #ifdef __cplusplus
 }

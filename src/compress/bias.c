@@ -72,6 +72,23 @@ fb_status fb_bias_encode_all(fb_model *m, const bool *integer, unsigned bits)
     return FB_OK;
 }
 
+fb_status fb_bias_encode_integer(fb_model *m)
+{
+    bool *integer = fb_calloc(m->n_nodes + 1, sizeof *integer);
+    if (!integer)
+        return fb_fail(FB_E_MEMORY, "no memory for the model");
+    for (size_t i = 0; i < m->n_nodes; i++) {
+        const fb_node *n = &m->nodes[i];
+        int32_t w = fb_node_weight(m, n);
+        integer[i] = w >= 0 && n->op != FB_OP_CONV_TRANSPOSE && n->in[0] >= 0 &&
+                     m->tensors[w].enc.kind != FB_ENC_PLAIN &&
+                     fb_encoding_is_bytes(&m->tensors[n->in[0]].enc);
+    }
+    fb_status status = fb_bias_encode_all(m, integer, FB_BIAS_BITS);
+    fb_free(integer);
+    return status;
+}
+
 fb_status fb_bias_own(fb_model *m, uint32_t node, uint32_t channels, int32_t *bias)
 {
     fb_node *n = &m->nodes[node];

@@ -17,6 +17,10 @@ fb_status fb_bias_encode(fb_model *m, int32_t tensor, unsigned bits, bool pow2);
  * other operator reads; in 16 bits and a power of two where the node is in fixed point. */
 fb_status fb_bias_encode_all(fb_model *m, const bool *integer, unsigned bits);
 
+/* Those of every layer that runs on integers: the last step, as corrections want biases in floats.
+ */
+fb_status fb_bias_encode_integer(fb_model *m);
+
 /* Gives a conv, transposed conv or dense node a bias [channels] of floats that nothing else reads,
  * with the values of the one it has, or zeros; *bias is its tensor. */
 fb_status fb_bias_own(fb_model *m, uint32_t node, uint32_t channels, int32_t *bias);

@@ -92,24 +92,6 @@ static fb_status run_steps(fb_job *job, const fb_recipe *r)
     return FB_OK;
 }
 
-/* Biases of integer layers get their encoding last: corrections want them in floats. */
-static fb_status encode_biases(fb_model *m)
-{
-    bool *integer = fb_calloc(m->n_nodes + 1, sizeof *integer);
-    if (!integer)
-        return fb_fail(FB_E_MEMORY, "no memory for the model");
-    for (size_t i = 0; i < m->n_nodes; i++) {
-        const fb_node *n = &m->nodes[i];
-        int32_t w = fb_node_weight(m, n);
-        integer[i] = w >= 0 && n->op != FB_OP_CONV_TRANSPOSE && n->in[0] >= 0 &&
-                     m->tensors[w].enc.kind != FB_ENC_PLAIN &&
-                     fb_encoding_is_bytes(&m->tensors[n->in[0]].enc);
-    }
-    fb_status status = fb_bias_encode_all(m, integer, FB_BIAS_BITS);
-    fb_free(integer);
-    return status;
-}
-
 /* Only what was pruned on purpose: the size of other files shall not depend on how many weights
  * happen to be rounded to 0. */
 static bool wants_sparse(const fb_model *model, const fb_recipe *r)
@@ -154,7 +136,7 @@ fb_status fb_compress(const fb_model *model, const fb_compress_options *options,
     FB_GO(fb_model_densify(job.model));
     FB_GO(fb_job_renew_reference(&job));
     FB_GO(run_steps(&job, &recipe));
-    FB_GO(encode_biases(job.model));
+    FB_GO(fb_bias_encode_integer(job.model));
     FB_GO(write_notes(&job, &recipe));
     FB_GO(fb_model_compact(job.model));
     if (wants_sparse(model, &recipe))

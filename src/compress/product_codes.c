@@ -137,6 +137,20 @@ static void round_words(const fb_product_codes *c, float *word, float *word_scal
     }
 }
 
+fb_status fb_product_codes_round(fb_product_codes *c)
+{
+    size_t n = n_words(&c->p), each = n / c->p.stages;
+    float word_scale[FB_PRODUCT_STAGES], unit;
+    float *word = fb_alloc(n * sizeof *word);
+    if (!word)
+        return fb_fail(FB_E_MEMORY, "no memory for the indices of a layer");
+    round_words(c, word, word_scale, &unit);
+    for (size_t i = 0; i < n; i++)
+        c->word[i] = unit * (word_scale[i / each] * word[i]);
+    fb_free(word);
+    return FB_OK;
+}
+
 fb_status fb_product_codes_store(const fb_product_codes *c, fb_model *m, int32_t tensor)
 {
     fb_encoding e = c->form.enc;

@@ -26,6 +26,9 @@ void fb_product_codes_channel(const fb_product_codes *c, size_t ct, float *out);
 /* All values, [ct][kernel][c]. */
 void fb_product_codes_decode(const fb_product_codes *c, float *out);
 
+/* Rounds the codewords to what a file would hold of them. */
+fb_status fb_product_codes_round(fb_product_codes *c);
+
 /* Writes it into the model, with codewords rounded to word_bits of the form (8 bits: the largest of
  * a stage is +-127) and without tables. */
 fb_status fb_product_codes_store(const fb_product_codes *c, fb_model *m, int32_t tensor);

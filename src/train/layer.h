@@ -63,7 +63,8 @@ struct fb_net {
     fb_layer *layers;
     size_t n_layers;
     fb_param *params;
-    size_t n_params;
+    size_t n_params, max_params;
+    const bool *learn; /* of the options, while layers are made */
     int32_t input, logits;
     int32_t *taps; /* [n_taps] values */
     uint32_t n_taps;
@@ -94,8 +95,9 @@ static inline fb_param *fb_layer_param(const fb_net *net, const fb_layer *l, uin
 /* Makes the constant that is the node's input `in` parameter k of the layer. `g` false: a
  * statistic. FB_E_UNSUPPORTED when it is encoded, no constant or another layer's already. */
 fb_status fb_layer_take(fb_net *net, fb_layer *l, uint32_t in, uint32_t k, bool decay);
-/* A statistic of n numbers that no tensor holds. */
-fb_status fb_layer_statistic(fb_net *net, fb_layer *l, const char *name, size_t n, uint32_t k);
+/* n numbers that no tensor holds: a statistic, or learned. */
+fb_status fb_layer_own(fb_net *net, fb_layer *l, const char *name, size_t n, uint32_t k,
+                       bool learned);
 
 /* Layers by operator. */
 #define FB_TRAIN_OP(op, def) extern const fb_layer_def def;

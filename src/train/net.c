@@ -31,15 +31,25 @@ fb_status fb_layer_no(const fb_layer *l, const char *format, ...)
 
 /* ---- parameters ------------------------------------------------------------------------------ */
 
-static fb_status add_param(fb_net *net, fb_layer *l, uint32_t k, const fb_param *p, bool learned)
+static fb_status add_param(fb_net *net, const fb_param *p, bool learned, int32_t *index)
 {
+    FB_ENSURE(net->n_params < net->max_params);
     fb_param *to = &net->params[net->n_params];
     *to = *p;
     to->w = fb_arena_array(net->arena, p->n, sizeof *p->w);
     to->g = learned ? fb_arena_array(net->arena, p->n, sizeof *p->g) : NULL;
     if (!to->w || (learned && !to->g))
         return no_memory();
-    l->param[k] = (int32_t)net->n_params++;
+    *index = (int32_t)net->n_params++;
+    return FB_OK;
+}
+
+fb_status fb_net_add_param(fb_net *net, const char *name, size_t n, const float *start,
+                           int32_t *index)
+{
+    const fb_param p = {.name = name, .tensor = -1, .n = n};
+    FB_TRY(add_param(net, &p, true, index));
+    memcpy(net->params[*index].w, start, n * sizeof *start);
     return FB_OK;
 }
 
@@ -50,22 +60,23 @@ fb_status fb_layer_take(fb_net *net, fb_layer *l, uint32_t in, uint32_t k, bool 
     if (!t->is_const)
         return fb_layer_no(l, "'%s' is computed, and only constants can be learned", t->name);
     if (t->dtype != FB_F32 || t->enc.kind != FB_ENC_PLAIN || t->enc.sparse)
-        return fb_layer_no(l, "'%s' is encoded; only plain f32 weights can be trained", t->name);
+        return fb_layer_no(l, "'%s' is encoded; encoded weights are tuned, not trained", t->name);
     for (size_t i = 0; i < net->n_params; i++) {
         if (net->params[i].tensor == at)
             return fb_layer_no(l, "'%s' is another layer's weight, too", t->name);
     }
     fb_param p = {.name = t->name, .tensor = at, .n = net->values[at].n, .decay = decay};
-    FB_TRY(add_param(net, l, k, &p, true));
+    FB_TRY(add_param(net, &p, true, &l->param[k]));
     l->in[in] = -1;
     memcpy(net->params[l->param[k]].w, t->data, p.n * sizeof(float));
     return FB_OK;
 }
 
-fb_status fb_layer_statistic(fb_net *net, fb_layer *l, const char *name, size_t n, uint32_t k)
+fb_status fb_layer_own(fb_net *net, fb_layer *l, const char *name, size_t n, uint32_t k,
+                       bool learned)
 {
-    fb_param p = {.name = name, .tensor = -1, .n = n};
-    return add_param(net, l, k, &p, false);
+    const fb_param p = {.name = name, .tensor = -1, .n = n};
+    return add_param(net, &p, learned, &l->param[k]);
 }
 
 /* ---- building -------------------------------------------------------------------------------- */
@@ -205,7 +216,8 @@ static fb_status make_layers(fb_net *net)
     const fb_model *m = net->model;
     uint32_t *uses = fb_calloc(m->n_tensors, sizeof *uses);
     net->layers = fb_arena_array(net->arena, 2 * m->n_nodes, sizeof *net->layers);
-    net->params = fb_arena_array(net->arena, FB_LAYER_PARAMS * m->n_nodes, sizeof *net->params);
+    net->max_params = FB_LAYER_PARAMS * m->n_nodes; /* room for two of a quantiser's at a weight */
+    net->params = fb_arena_array(net->arena, net->max_params, sizeof *net->params);
     fb_status status = uses && net->layers && net->params ? FB_OK : no_memory();
     if (status == FB_OK)
         fb_model_uses(m, NULL, uses);
@@ -255,7 +267,9 @@ static fb_status build(fb_net *net, const fb_model *model, const fb_net_options 
     FB_TRY(make_values(net, o->batch));
     FB_TRY(find_ends(net));
     FB_TRY(make_taps(net, o));
+    net->learn = o->learn;
     FB_TRY(make_layers(net));
+    net->learn = NULL;
     return fb_net_place(net);
 }
 

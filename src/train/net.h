@@ -24,10 +24,16 @@ typedef struct fb_param {
     int32_t tensor;   /* in the net's model */
     size_t n;
     float *w, *g;        /* [n]; g is NULL for a statistic, which is saved but not learned */
+    const float *q;      /* [n] what layers compute with in its place (quant.h); NULL: w itself */
     const uint8_t *mask; /* [n], 0 = frozen: stays as it is to the bit; NULL = all free. The
                             caller's */
     bool decay;          /* weight decay applies: weights yes, biases and batch norms no */
 } fb_param;
+
+static inline const float *fb_param_value(const fb_param *p)
+{
+    return p->q ? p->q : p->w;
+}
 
 typedef struct fb_net_options {
     uint32_t batch;      /* >= 1 */
@@ -37,12 +43,19 @@ typedef struct fb_net_options {
     const int32_t *taps; /* [n_taps] tensors of the model given: their values are kept through a
                             step and take gradients of the caller's (fb_net_tap) */
     uint32_t n_taps;
+    const bool *learn; /* [tensors of the model given] encoded activations whose scale is learned;
+                          NULL: none */
 } fb_net_options;
 
 /* FB_E_UNSUPPORTED, with node and operator, for what has no gradient here, for encoded or shared
  * weights, and for more than one input or output. The model is not needed afterwards. */
 fb_status fb_net_create(const fb_model *model, const fb_net_options *options, fb_net **out);
 void fb_net_destroy(fb_net **net); /* NULL is fine */
+
+/* A parameter beside those of the layers, for a quantiser: n numbers, copied from `start`. Pointers
+ * of fb_net_param stay valid. */
+fb_status fb_net_add_param(fb_net *net, const char *name, size_t n, const float *start,
+                           int32_t *index);
 
 uint32_t fb_net_n_params(const fb_net *net);
 fb_param *fb_net_param(fb_net *net, uint32_t i); /* order: by layer, then as the node reads them */

@@ -51,15 +51,15 @@ static fb_status forward(fb_net *net, fb_layer *l, fb_net_mode mode)
 {
     const fb_param *w = fb_layer_param(net, l, 0), *b = fb_layer_param(net, l, 1);
     (void)mode;
-    return fb_dnn_conv_forward(l->self, fb_layer_in(net, l, 0)->x, w->w, b ? b->w : NULL,
-                               fb_layer_out(net, l)->x);
+    return fb_dnn_conv_forward(l->self, fb_layer_in(net, l, 0)->x, fb_param_value(w),
+                               b ? b->w : NULL, fb_layer_out(net, l)->x);
 }
 
 static fb_status backward(fb_net *net, fb_layer *l, float *const *dx)
 {
     const fb_param *w = fb_layer_param(net, l, 0), *b = fb_layer_param(net, l, 1);
-    return fb_dnn_conv_backward(l->self, fb_layer_in(net, l, 0)->x, w->w, fb_layer_out(net, l)->g,
-                                dx[0], w->g, b ? b->g : NULL);
+    return fb_dnn_conv_backward(l->self, fb_layer_in(net, l, 0)->x, fb_param_value(w),
+                                fb_layer_out(net, l)->g, dx[0], w->g, b ? b->g : NULL);
 }
 
 static void destroy(fb_layer *l)

@@ -29,8 +29,8 @@ static fb_status create(fb_net *net, fb_layer *l)
     norm *self = fb_arena_array(net->arena, 1, sizeof *self);
     FB_TRY(fb_layer_take(net, l, 1, FB_NORM_GAMMA, false));
     FB_TRY(fb_layer_take(net, l, 2, FB_NORM_BETA, false));
-    FB_TRY(fb_layer_statistic(net, l, "mean", c, FB_NORM_MEAN));
-    FB_TRY(fb_layer_statistic(net, l, "variance", c, FB_NORM_VARIANCE));
+    FB_TRY(fb_layer_own(net, l, "mean", c, FB_NORM_MEAN, false));
+    FB_TRY(fb_layer_own(net, l, "variance", c, FB_NORM_VARIANCE, false));
     if (self) {
         self->mean = fb_arena_array(net->arena, c, sizeof *self->mean);
         self->variance = fb_arena_array(net->arena, c, sizeof *self->variance);

@@ -1,0 +1,206 @@
+/* The loop over steps, epochs' ends, checkpoints, reports. */
+#include "base/file.h"
+#include "train/loss.h"
+#include "train/trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- reports, log, state --------------------------------------------------------------------- */
+
+static fb_train_report report_of(const fb_trainer *t)
+{
+    const fb_run_state *run = &t->run;
+    uint64_t in_epoch = run->step % t->per_epoch;
+    double spent = fb_trainer_now() - t->started, did = (double)(run->step - t->first_step);
+    fb_train_report r = {.epoch = run->step / t->per_epoch,
+                         .epochs = t->o->epochs,
+                         .step = run->step,
+                         .steps = t->schedule.steps,
+                         .val_loss = (double)NAN,
+                         .val_top1 = (double)NAN};
+    r.rate = run->step ? fb_schedule_rate(&t->schedule, run->step - 1) : 0;
+    if (in_epoch) {
+        r.loss = run->loss / (double)in_epoch;
+        r.top1 = 100.0 * (double)run->correct / (double)(in_epoch * t->o->batch);
+    }
+    if (did > 0 && spent > 0) {
+        r.images_per_second = did * t->o->batch / spent;
+        r.seconds_left = (double)(r.steps - r.step) * spent / did;
+    }
+    return r;
+}
+
+fb_train_report fb_trainer_report(const fb_trainer *t)
+{
+    fb_train_report r = report_of(t);
+    if (t->run.n_rows == 0)
+        return r;
+    const fb_train_row *row = &t->run.rows[t->run.n_rows - 1];
+    r.epoch = row->epoch;
+    r.step = row->step;
+    r.rate = row->rate;
+    r.loss = row->loss;
+    r.top1 = row->top1;
+    r.val_loss = row->val_loss;
+    r.val_top1 = row->val_top1;
+    r.epoch_end = true;
+    return r;
+}
+
+fb_status fb_trainer_log(const fb_trainer *t)
+{
+    fb_file file;
+    if (!t->o->log)
+        return FB_OK;
+    FB_TRY(fb_file_create(t->o->log, &file));
+    fputs("epoch,step,rate,loss,top1,val_loss,val_top1,seconds\n", file.stream);
+    for (uint32_t i = 0; i < t->run.n_rows; i++) {
+        const fb_train_row *r = &t->run.rows[i];
+        char line[256];
+        (void)snprintf(line, sizeof line, "%" PRIu64 ",%" PRIu64 ",%.6g,%.6f,%.3f,%.6f,%.3f,%.1f\n",
+                       r->epoch, r->step, r->rate, r->loss, r->top1, r->val_loss, r->val_top1,
+                       r->seconds);
+        fputs(line, file.stream);
+    }
+    return fb_file_commit(&file);
+}
+
+static fb_status save_state(fb_trainer *t)
+{
+    t->run.seconds = t->before + fb_trainer_now() - t->started;
+    t->saved = fb_trainer_now();
+    if (!t->o->state)
+        return FB_OK;
+    return fb_checkpoint_write(t->o->state, t->key, &t->run, &t->optim,
+                               t->average.n ? &t->average : NULL);
+}
+
+/* ---- a step, an epoch ------------------------------------------------------------------------ */
+
+static fb_status step_once(fb_trainer *t)
+{
+    const fb_train_options *o = t->o;
+    size_t n_x, n_logits;
+    float *x = fb_net_input(t->net, &n_x);
+    fb_stream_next(t->stream, x, t->labels);
+    if (t->teacher)
+        FB_TRY(fb_predictor_run(t->teacher, o->batch, x, t->hints));
+    if (t->tuning)
+        FB_TRY(fb_tuning_forward(t->tuning));
+    FB_TRY(fb_net_forward(t->net, FB_NET_TRAIN, t->run.step));
+    const float *logits = fb_net_logits(t->net, &n_logits);
+    float *g = fb_net_logits_gradient(t->net);
+    double share = t->teacher ? o->distill : 0, loss;
+    memset(g, 0, n_logits * sizeof *g);
+    loss = (1 - share) * fb_loss_cross_entropy(o->batch, t->classes, logits, t->labels,
+                                               o->smoothing, 1 - share, g, &t->run.correct);
+    if (t->teacher)
+        loss += share *
+                fb_loss_distill(o->batch, t->classes, logits, t->hints, o->temperature, share, g);
+    if (!isfinite(loss))
+        return fb_fail(FB_E_FORMAT,
+                       "the loss is no longer finite at step %" PRIu64 "; a lower rate may help",
+                       t->run.step);
+    FB_TRY(fb_net_backward(t->net));
+    if (t->tuning)
+        fb_tuning_backward(t->tuning);
+    fb_optim_step(&t->optim, (float)fb_schedule_rate(&t->schedule, t->run.step), t->run.step, NULL);
+    if (t->average.n)
+        fb_average_step(&t->average, t->net, t->run.step);
+    t->run.loss += loss;
+    t->run.step++;
+    return FB_OK;
+}
+
+static fb_status note_run(const fb_trainer *t, fb_model *m)
+{
+    char text[1024], print[24];
+    FB_TRY(fb_trainer_text(t, text, sizeof text));
+    FB_TRY(fb_model_set_prep(m, t->o->prep));
+    FB_TRY(fb_model_set_note(m, t->tune ? "tune" : "train", text));
+    (void)snprintf(print, sizeof print, "0x%.16s", fb_data_fingerprint(t->o->data));
+    return fb_model_set_note(m, "data.fingerprint", print);
+}
+
+fb_status fb_trainer_model(const fb_trainer *t, fb_model **out)
+{
+    const float *const *values = (const float *const *)t->average.a;
+    FB_TRY(t->tuning ? fb_tuning_model(t->tuning, values, out)
+                     : fb_net_to_model(t->net, values, out));
+    fb_status status = note_run(t, *out);
+    if (status != FB_OK)
+        fb_model_close(out);
+    return status;
+}
+
+static fb_status evaluate(const fb_trainer *t, fb_train_row *row)
+{
+    fb_measure_options o;
+    fb_eval_result r;
+    fb_model *m;
+    row->val_loss = row->val_top1 = (double)NAN;
+    if (!t->o->val)
+        return FB_OK;
+    fb_measure_options_default(&o);
+    o.n_threads = t->o->n_threads;
+    o.progress = t->o->progress;
+    o.progress_user = t->o->progress_user;
+    FB_TRY(fb_trainer_model(t, &m));
+    fb_data_rewind(t->o->val);
+    const fb_model *models[1] = {m};
+    fb_status status = fb_eval(models, 1, t->o->val, &o, &r);
+    fb_model_close(&m);
+    if (status == FB_OK) {
+        row->val_loss = r.loss;
+        row->val_top1 = r.top1;
+    }
+    return status;
+}
+
+static fb_status end_epoch(fb_trainer *t)
+{
+    fb_train_row row = {.epoch = t->run.step / t->per_epoch, .step = t->run.step};
+    row.rate = fb_schedule_rate(&t->schedule, t->run.step - 1);
+    row.loss = t->run.loss / (double)t->per_epoch;
+    row.top1 = 100.0 * (double)t->run.correct / (double)(t->per_epoch * t->o->batch);
+    FB_TRY(evaluate(t, &row));
+    row.seconds = t->before + fb_trainer_now() - t->started;
+    t->run.rows[t->run.n_rows++] = row;
+    t->run.loss = 0;
+    t->run.correct = 0;
+    FB_TRY(save_state(t));
+    return fb_trainer_log(t);
+}
+
+static fb_status stopped(fb_trainer *t)
+{
+    FB_TRY(save_state(t));
+    return fb_fail(FB_E_INTERRUPTED, "interrupted after %" PRIu64 " of %" PRIu64 " steps",
+                   t->run.step, t->schedule.steps);
+}
+
+/* An epoch's last step is saved together with its row: a state between two epochs has it. */
+fb_status fb_trainer_loop(fb_trainer *t, bool *finished)
+{
+    const fb_train_options *o = t->o;
+    *finished = false;
+    while (t->run.step < t->schedule.steps) {
+        FB_TRY(step_once(t));
+        bool end = t->run.step % t->per_epoch == 0;
+        if (end)
+            FB_TRY(end_epoch(t));
+        else if (fb_trainer_now() - t->saved >= o->state_seconds)
+            FB_TRY(save_state(t));
+        const fb_train_report r = end ? fb_trainer_report(t) : report_of(t);
+        if (o->watch && !o->watch(o->watch_user, &r))
+            return stopped(t);
+        if (o->time_limit > 0 && fb_trainer_now() - t->started >= o->time_limit &&
+            t->run.step < t->schedule.steps)
+            return save_state(t);
+    }
+    *finished = true;
+    return FB_OK;
+}
