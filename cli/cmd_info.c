@@ -45,7 +45,9 @@ static void print_methods(void)
         if (fb_method_at(i, &m) != FB_OK)
             continue;
         printf("%s%s  %s%s\n", i ? "\n" : "", m.name, m.summary,
-               m.needs_data ? " (needs --data)" : "");
+               m.needs_data ? " (needs --data)"
+               : m.trains   ? " (needs fewbit tune)"
+                            : "");
         for (const char *line = m.options; *line;) {
             size_t n = strcspn(line, "\n");
             printf("    %.*s\n", (int)n, line);
@@ -83,6 +85,7 @@ static json_t *json_methods(void)
         json_put(item, "summary", json_text(m.summary));
         json_put(item, "options", json_text(m.options));
         json_put(item, "needs_data", json_boolean(m.needs_data));
+        json_put(item, "trains", json_boolean(m.trains));
         json_push(list, item);
     }
     return list;

@@ -19,6 +19,7 @@ typedef struct fb_method_info {
     const char *summary; /* one line */
     const char *options; /* one line per option "key=default  meaning", "" if none */
     bool needs_data;     /* with its options as they are preset */
+    bool trains;         /* not for fb_compress: needs `fewbit tune` */
 } fb_method_info;
 FB_API uint32_t fb_n_methods(void);
 FB_API fb_status fb_method_at(uint32_t i, fb_method_info *info);

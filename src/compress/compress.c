@@ -126,6 +126,13 @@ fb_status fb_compress(const fb_model *model, const fb_compress_options *options,
                   .layer_error = options->layer_error,
                   .layer_error_user = options->layer_error_user};
     fb_status status;
+    if (recipe.training) {
+        status = fb_fail(FB_E_ARG,
+                         "step '%s' trains the network: 'fewbit tune' takes it, with labelled "
+                         "images",
+                         recipe.training->text);
+        goto fail;
+    }
     if (recipe.needs_data && !options->dry_run && !options->data) {
         status =
             fb_fail(FB_E_ARG, "method '%s' needs calibration data, and none is given", recipe.text);

@@ -48,10 +48,13 @@ typedef struct fb_recipe {
     fb_recipe_step *steps;
     uint32_t n_steps;
     bool needs_data;
-    const char *text; /* steps joined by " + " */
+    const char *text;               /* steps joined by " + " */
+    const fb_recipe_step *training; /* the last step where it trains the network, else NULL; */
+    const char *before; /* the text of those before it, or of all; "" where there is none */
 } fb_recipe;
 
-/* FB_E_ARG with a sentence that names step, option and allowed values. */
+/* FB_E_ARG with a sentence that names step, option and allowed values. A step that trains must be
+ * the last. */
 fb_status fb_recipe_parse(const char *text, fb_recipe *recipe);
 void fb_recipe_free(fb_recipe *recipe);
 
@@ -91,8 +94,13 @@ typedef struct fb_method_def {
     bool (*wants_data)(const struct fb_recipe_step *step); /* with the step's; NULL: needs_data */
     uint32_t n_options;
     fb_option_def options[FB_METHOD_MAX_OPTIONS];
+    bool trains; /* fewbit tune does it, behind the steps before it; it has no apply */
     fb_status (*apply)(fb_job *job, const fb_recipe_step *step);
 } fb_method_def;
+
+/* Those that train, for who does. */
+extern const fb_method_def fb_method_slq, fb_method_eslq, fb_method_mlq, fb_method_inq,
+    fb_method_twn, fb_method_ttq;
 
 /* A step's value of the option `key`; NULL where its method has no such option. */
 const fb_option *fb_step_option(const fb_recipe_step *step, const char *key);

@@ -61,6 +61,6 @@ fb_status fb_method_at(uint32_t i, fb_method_info *info)
     const fb_method_def *m = methods[i];
     describe_options(m, options, sizeof options);
     *info = (fb_method_info){
-        .name = m->name, .summary = m->summary, .options = options, .needs_data = m->needs_data};
+        .name = m->name, .summary = m->summary, .options = options, .needs_data = m->needs_data, .trains = m->trains};
     return FB_OK;
 }

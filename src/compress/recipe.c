@@ -200,20 +200,32 @@ static char *copy_text(fb_recipe *r, const char *text)
     return copy;
 }
 
-static fb_status join_steps(fb_recipe *r)
+static fb_status join_steps(const fb_recipe *r, uint32_t n_steps, const char **joined)
 {
     size_t n = 1;
-    for (uint32_t i = 0; i < r->n_steps; i++)
+    for (uint32_t i = 0; i < n_steps; i++)
         n += strlen(r->steps[i].text) + 3;
     char *text = fb_arena_alloc(r->arena, n);
     if (!text)
         return fb_fail(FB_E_MEMORY, "no memory for the method text");
-    for (uint32_t i = 0; i < r->n_steps; i++) {
+    for (uint32_t i = 0; i < n_steps; i++) {
         strcat(text, i ? " + " : "");
         strcat(text, r->steps[i].text);
     }
-    r->text = text;
+    *joined = text;
     return FB_OK;
+}
+
+static fb_status find_training(fb_recipe *r)
+{
+    const fb_recipe_step *last = &r->steps[r->n_steps - 1];
+    for (const fb_recipe_step *step = r->steps; step < last; step++) {
+        if (step->method->trains)
+            return fb_fail(FB_E_ARG, "step '%s' trains the network, so it must be the last one",
+                           step->text);
+    }
+    r->training = last->method->trains ? last : NULL;
+    return join_steps(r, r->training ? r->n_steps - 1 : r->n_steps, &r->before);
 }
 
 static fb_status parse_line(fb_recipe *r, span line)
@@ -257,7 +269,8 @@ fb_status fb_recipe_parse(const char *text, fb_recipe *r)
                                    "joined by '+'");
         goto fail;
     }
-    FB_GO(join_steps(r));
+    FB_GO(join_steps(r, r->n_steps, &r->text));
+    FB_GO(find_training(r));
     return FB_OK;
 fail:
     fb_recipe_free(r);

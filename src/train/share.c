@@ -2,7 +2,6 @@
 #include "train/share.h"
 
 #include "base/alloc.h"
-#include "numeric/grid.h"
 #include "train/share_fit.h"
 
 #include <math.h>
@@ -58,15 +57,12 @@ static void start(fb_share *s, const fb_share_rule *rule)
     size_t zeros = 0;
     memset(s->mask, 1, s->n);
     memset(s->code, 0, s->n);
-    s->table = (fb_share_table){0};
     for (size_t i = 0; i < s->n; i++)
         zeros += s->w[i] == 0;
-    bool hold = zeros >= s->n / rule->n_levels && zeros > 0;
-    if (rule->with_zero || hold || rule->values >= FB_SHARE_POWERS) {
-        s->table.n = 1;
-        s->table.zero = true;
-        s->table.state[0] = zeros == s->n ? FB_SHARE_FROZEN : FB_SHARE_FREE;
-    }
+    bool hold = fb_share_holds(zeros, s->n, rule);
+    s->table = fb_share_first_table(rule, hold);
+    if (zeros == s->n)
+        s->table.state[0] = FB_SHARE_FROZEN;
     for (size_t i = 0; hold && i < s->n; i++) {
         if (s->w[i] == 0)
             freeze(s, i, i / (s->n / s->channels), 0);
@@ -357,25 +353,4 @@ fb_status fb_share_step(fb_share *layers, size_t n_layers, const fb_share_rule *
 fail:
     fb_free(works);
     return status;
-}
-
-/* ---- scales --------------------------------------------------------------------------------- */
-
-static float root_mean_square(const float *w, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)w[i] * (double)w[i];
-    return (float)sqrt(sum / (double)n);
-}
-
-void fb_share_scales(const float *w, size_t n, size_t channels, bool by_channel, float *scale)
-{
-    const size_t inner = n / channels;
-    float all = root_mean_square(w, n);
-    for (size_t c = 0; c < channels; c++) {
-        float r = root_mean_square(w + c * inner, inner);
-        r = r > all * 0x1p-20f ? r : all; /* a channel that is dead */
-        scale[c] = by_channel && r > 0x1p-60f ? fb_grid_scale(fb_grid_up(r)) : 1;
-    }
 }

@@ -101,9 +101,13 @@ fb_status fb_share_step(fb_share *layers, size_t n_layers, const fb_share_rule *
 
 size_t fb_share_n_free(const fb_share *s);
 
-/* Scales for the channels of a weight: the root mean square of each, rounded up to 2^(k/16)
- * (numeric/grid.h); of a channel of zeros, that of the layer; by_channel false: 1. */
-void fb_share_scales(const float *w, size_t n, size_t channels, bool by_channel, float *scale);
+/* Scales for the channels of a weight w [channels][n / channels], all finite: the root mean square
+ * of each; of a channel of zeros, that of the layer, or 1. Where the rule (NULL: none) fits its
+ * levels to the weights, levels and scales are then fitted in turns, three times: a scale is the
+ * one of the least squared error for the levels that its weights are nearest to. They are such as
+ * fb_share_store keeps to the bit. FB_E_MEMORY. */
+fb_status fb_share_scales(const float *w, size_t n, size_t channels, const fb_share_rule *rule,
+                          float *scale);
 
 /* Replaces a constant [channels][...] of the model, of as many elements, by the levels and codes of
  * a share of which nothing is free: those levels that some weight has, in the fewest bits, as

@@ -25,6 +25,24 @@ void fb_share_cells_of(const fb_share_table *t, fb_share_cells *c)
         c->upper[i] = ((double)t->value[c->place[i]] + (double)t->value[c->place[i + 1]]) / 2;
 }
 
+/* ---- the start ------------------------------------------------------------------------------ */
+
+bool fb_share_holds(size_t zeros, size_t n, const fb_share_rule *rule)
+{
+    return zeros > 0 && zeros >= n / rule->n_levels;
+}
+
+fb_share_table fb_share_first_table(const fb_share_rule *rule, bool holds_zeros)
+{
+    fb_share_table t = {.n = 0};
+    if (rule->with_zero || holds_zeros || rule->values >= FB_SHARE_POWERS) {
+        t.n = 1;
+        t.zero = true;
+        t.state[0] = FB_SHARE_FREE;
+    }
+    return t;
+}
+
 /* ---- what a level may be -------------------------------------------------------------------- */
 
 void fb_share_first_levels(double most, uint32_t n, bool with_zero, double *level)

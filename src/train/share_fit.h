@@ -30,6 +30,11 @@ static inline uint8_t fb_share_nearest(const fb_share_cells *c, float x)
     return c->place[lo];
 }
 
+/* Whether so many zeros of n weights are a pruned layer's. */
+bool fb_share_holds(size_t zeros, size_t n, const fb_share_rule *rule);
+/* Without levels, but for 0 where it is one. */
+fb_share_table fb_share_first_table(const fb_share_rule *rule, bool holds_zeros);
+
 /* Moves the free levels of a layer to where its free weights x [n], n >= 1, want them, in units of
  * their scales. */
 fb_status fb_share_place(fb_share_table *t, const fb_share_rule *rule, bool first, const float *x,

@@ -89,6 +89,51 @@ static void bad_text_is_explained(void **state)
     }
 }
 
+/* A method that trains stands last, and is not for fb_compress. */
+static void methods_that_train(void **state)
+{
+    (void)state;
+    fb_recipe r;
+    fb_method_info info;
+    uint32_t seen = 0;
+    assert_int_equal(fb_recipe_parse("prune:hist + equalize + slq:4,steps=3", &r), FB_OK);
+    assert_ptr_equal(r.training, &r.steps[2]);
+    assert_ptr_equal(r.training->method, &fb_method_slq);
+    assert_true(r.training->option[0].number == 4);
+    assert_string_equal(r.before, "prune:hist + equalize");
+    fb_recipe_free(&r);
+    assert_int_equal(fb_recipe_parse("ttq", &r), FB_OK);
+    assert_non_null(r.training);
+    assert_string_equal(r.before, "");
+    assert_false(r.needs_data);
+    fb_recipe_free(&r);
+    assert_int_equal(fb_recipe_parse("int8 + w4", &r), FB_OK);
+    assert_null(r.training);
+    assert_string_equal(r.before, "int8 + w4");
+    fb_recipe_free(&r);
+    assert_int_equal(fb_recipe_parse("slq + int8", &r), FB_E_ARG);
+    assert_non_null(strstr(fb_error(), "step 'slq' trains the network, so it must be the last"));
+    assert_int_equal(fb_recipe_parse("slq:9", &r), FB_E_ARG);
+    assert_non_null(strstr(fb_error(), "bits=9 is not a whole number from 2 to 8"));
+
+    fb_compress_options options;
+    fb_model *m, *out;
+    assert_int_equal(fb_model_create(&m), FB_OK);
+    fb_compress_options_default(&options);
+    options.method = "equalize + mlq:bits=2,values=3";
+    assert_int_equal(fb_compress(m, &options, &out), FB_E_ARG);
+    assert_string_equal(fb_error(), "step 'mlq:bits=2,values=3' trains the network: 'fewbit tune' "
+                                    "takes it, with labelled images");
+    assert_null(out);
+    fb_model_close(&m);
+    for (uint32_t i = 0; i < fb_n_methods(); i++) {
+        assert_int_equal(fb_method_at(i, &info), FB_OK);
+        seen += info.trains;
+        assert_true(info.trains == !fb_method_get(i)->apply);
+    }
+    assert_int_equal(seen, 6);
+}
+
 static void globs(void **state)
 {
     (void)state;
@@ -152,6 +197,7 @@ int main(void)
         cmocka_unit_test(chain_is_parsed),
         cmocka_unit_test(lines_and_comments),
         cmocka_unit_test(bad_text_is_explained),
+        cmocka_unit_test(methods_that_train),
         cmocka_unit_test(globs),
         cmocka_unit_test(methods_describe_themselves),
         cmocka_unit_test(the_recipes_that_ship),

@@ -3,7 +3,6 @@
 
 #include "base/alloc.h"
 #include "compress/fit.h"
-#include "numeric/grid.h"
 #include "numeric/random.h"
 #include "train/share_fit.h"
 
@@ -52,7 +51,7 @@ static void make_layer(layer *l, size_t n, size_t channels, float size, uint64_t
                       .code = l->code};
     for (size_t i = 0; i < n; i++)
         l->w[i] = size * (1 + (float)(i / (n / channels))) * normal(&seed);
-    fb_share_scales(l->w, n, channels, true, l->scale);
+    OK(fb_share_scales(l->w, n, channels, NULL, l->scale));
 }
 
 static fb_share_rule make_rule(fb_share_values values, fb_share_order order, uint32_t n_levels)
@@ -335,7 +334,7 @@ static void joint_order_of_mlq(void **state)
         for (size_t i = 0; i < 1152; i++)
             l[2].w[i] = (float)(i * i * i) / 1152;
         for (int k = 0; k < 3; k++) {
-            fb_share_scales(l[k].w, l[k].s.n, 1, false, l[k].scale);
+            l[k].scale[0] = 1;
             s[k] = l[k].s;
         }
         fb_share_rule r = make_rule(FB_SHARE_FLOATS, (fb_share_order)order, 3);
@@ -447,7 +446,7 @@ static void degenerate_layers(void **state)
             for (size_t i = 0; i < 64; i++)
                 l[2].w[i] = 0.75f;
             for (int k = 0; k < 4; k++) {
-                fb_share_scales(l[k].w, l[k].s.n, 4, true, l[k].scale);
+                OK(fb_share_scales(l[k].w, l[k].s.n, 4, &r, l[k].scale));
                 s[k] = l[k].s;
                 for (int c = 0; c < 4; c++)
                     assert_true(l[k].scale[c] > 0);
@@ -472,17 +471,36 @@ static void degenerate_layers(void **state)
     assert_non_null(strstr(fb_error(), "layer 'layer': weight 17 is nan"));
 }
 
+/* Root mean squares in 11 bits; with a rule, such that the error is less. */
 static void scales_of_channels(void **state)
 {
     (void)state;
-    const float w[6] = {3, 4, 0, 0, 1, -1};
+    const float w[6] = {3, 4, 0, 0, 1, -1}, none[4] = {0, 0, 0, 0};
     float scale[3];
-    fb_share_scales(w, 6, 3, true, scale);
-    assert_true(scale[0] >= 3.5355f && scale[0] < 3.5356f * 1.0443f);
-    assert_true(scale[2] == 1);
-    assert_true(scale[1] >= 2.12f && scale[1] < 2.13f * 1.0443f); /* that of the layer */
-    fb_share_scales(w, 6, 3, false, scale);
-    assert_true(scale[0] == 1 && scale[1] == 1 && scale[2] == 1);
+    OK(fb_share_scales(w, 6, 3, NULL, scale));
+    assert_true(fabsf(scale[0] / 3.5355f - 1) < 0x1p-11f && scale[2] == 1);
+    assert_true(fabsf(scale[1] / 2.1213f - 1) < 0x1p-11f); /* that of the layer */
+    OK(fb_share_scales(none, 4, 2, NULL, scale));
+    assert_true(scale[0] == 1 && scale[1] == 1);
+    static layer l;
+    static float x[N];
+    for (int kind = FB_SHARE_FLOATS; kind <= FB_SHARE_POWERS; kind++) {
+        fb_share_rule r = make_rule((fb_share_values)kind, FB_SHARE_BY_LOSS, 9);
+        double error[2] = {0, 0};
+        r.n_steps = 1;
+        r.share[0] = 1;
+        for (int fitted = 0; fitted < 2; fitted++) {
+            make_layer(&l, N, CHANNELS, 0.02f, 21);
+            memcpy(x, l.w, sizeof x);
+            OK(fb_share_scales(l.w, N, CHANNELS, fitted ? &r : NULL, l.scale));
+            for (int c = 0; c < CHANNELS; c++)
+                assert_true(l.scale[c] == fb_share_stored_scale(l.scale[c]));
+            OK(fb_share_step(&l.s, 1, &r, 0));
+            for (size_t i = 0; i < N; i++)
+                error[fitted] += pow((double)(x[i] - l.w[i]) / (1 + (double)(i / 288)), 2);
+        }
+        assert_true(error[1] < 0.99 * error[0]);
+    }
 }
 
 /* Without memory: a sentence, and no leak. */
