@@ -104,9 +104,11 @@ static int prepare_and_train(const arguments *args, fb_model *model, progress *p
 
 static int check(arguments *args)
 {
-    if (!args->teacher && (args->given[OPT_DISTILL] || args->given[OPT_TEMPERATURE]))
-        return fail(EXIT_USAGE, "train: --distill and --temperature have no effect without "
-                                "--teacher");
+    if (!args->teacher && (args->given[OPT_DISTILL] || args->given[OPT_TEMPERATURE] ||
+                           args->given[OPT_DISTILL_LAYERS]))
+        return fail(EXIT_USAGE,
+                    "train: --distill, --distill-layers and --temperature have no effect without "
+                    "--teacher");
     return training_check(args);
 }
 
@@ -141,13 +143,13 @@ const command cmd_train = {
              "weights, or an ONNX or .fewbit file, which start from their own (or fresh ones with\n"
              "--init). The run is kept in FILE.state every minute and after each epoch: after an\n"
              "interruption the same command goes on from there and ends with the same bytes.\n",
-    .options = {OPT_OUTPUT,  OPT_FORCE,     OPT_DATA,        OPT_VAL,     OPT_PREP,
-                OPT_LABELS,  OPT_LIMIT,     OPT_EPOCHS,      OPT_BATCH,   OPT_OPTIMIZER,
-                OPT_RATE,    OPT_MOMENTUM,  OPT_SCHEDULE,    OPT_WARMUP,  OPT_WEIGHT_DECAY,
-                OPT_CLIP,    OPT_SMOOTHING, OPT_DROPOUT,     OPT_EMA,     OPT_AUGMENT,
-                OPT_TEACHER, OPT_DISTILL,   OPT_TEMPERATURE, OPT_INIT,    OPT_SEED,
-                OPT_STATE,   OPT_LOG,       OPT_TIME_LIMIT,  OPT_THREADS, OPT_JSON,
-                OPT_QUIET,   OPT_END},
+    .options = {OPT_OUTPUT,  OPT_FORCE,     OPT_DATA,     OPT_VAL,         OPT_PREP,
+                OPT_LABELS,  OPT_LIMIT,     OPT_EPOCHS,   OPT_BATCH,       OPT_OPTIMIZER,
+                OPT_RATE,    OPT_MOMENTUM,  OPT_SCHEDULE, OPT_WARMUP,      OPT_WEIGHT_DECAY,
+                OPT_CLIP,    OPT_SMOOTHING, OPT_MIXUP,    OPT_DROPOUT,     OPT_EMA,
+                OPT_AUGMENT, OPT_TEACHER,   OPT_DISTILL,  OPT_TEMPERATURE, OPT_DISTILL_LAYERS,
+                OPT_INIT,    OPT_SEED,      OPT_STATE,    OPT_LOG,         OPT_TIME_LIMIT,
+                OPT_THREADS, OPT_JSON,      OPT_QUIET,    OPT_END},
     .threads = 0,
     .batch = 128,
     .run = run,

@@ -12,15 +12,6 @@ enum {
 /* ---- the network ------------------------------------------------------------------------------
  */
 
-/* --method: the file is the float network, and what comes out of it is tuned. */
-static int compress_first(const arguments *args, fb_model *net, progress *p, fb_model **out)
-{
-    arguments a = *args;
-    a.limit = a.limit == 0 || a.limit > CALIBRATE ? CALIBRATE : a.limit;
-    a.cpu = fb_cpu_usable();
-    return squeeze(&a, args->files[0], net, false, p, NULL, out);
-}
-
 /* The network of --teacher; without it, the one that --method compressed. *own: it is to be closed.
  */
 static int find_teacher(const arguments *args, fb_model *net, fb_model **teacher, bool *own)
@@ -59,24 +50,26 @@ static int tune(const arguments *args, const fb_model *model, fb_tune_options *o
     return code;
 }
 
-/* `net` is the file's network; `model`, what is tuned, may be the same. */
-static int prepare_and_tune(const arguments *args, fb_model *net, fb_model *model, progress *p)
+static int prepare_and_tune(const arguments *args, fb_model *net, progress *p)
 {
     fb_prep prep;
-    fb_data *data = NULL, *val = NULL;
+    fb_data *data = NULL, *val = NULL, *few = NULL;
     fb_model *teacher = NULL;
     bool own = false;
-    int code = choose_prep(args, &model, 1, &prep);
+    uint64_t limit = args->limit == 0 || args->limit > CALIBRATE ? CALIBRATE : args->limit;
+    int code = choose_prep(args, &net, 1, &prep);
     if (code == EXIT_DONE)
-        code = open_data(args, args->data, &prep, model, args->limit, &data);
+        code = open_data(args, args->data, &prep, net, args->limit, &data);
     if (code == EXIT_DONE && args->val)
-        code = open_data(args, args->val, &prep, model, 0, &val);
+        code = open_data(args, args->val, &prep, net, 0, &val);
+    if (code == EXIT_DONE && args->method)
+        code = open_data(args, args->data, &prep, net, limit, &few);
     if (code == EXIT_DONE)
         code = find_teacher(args, net, &teacher, &own);
     if (code == EXIT_DONE)
-        code = apply_labels(args, model);
+        code = apply_labels(args, net);
     if (code == EXIT_DONE)
-        code = training_labels(data, model);
+        code = training_labels(data, net);
     if (code == EXIT_DONE) {
         fb_tune_options o;
         fb_tune_options_default(&o);
@@ -85,14 +78,17 @@ static int prepare_and_tune(const arguments *args, fb_model *net, fb_model *mode
         o.train.prep = &prep;
         o.train.val = val;
         o.train.teacher = teacher;
-        o.reference = args->method ? net : teacher;
+        o.method = args->method;
+        o.calibration = few;
+        o.reference = args->method ? NULL : teacher;
         o.norms = wants_norms(args, data);
         o.learn_scales = !args->fixed_scales;
         o.codes = args->codes ? args->codes : o.codes;
-        code = tune(args, model, &o, p);
+        code = tune(args, net, &o, p);
     }
     fb_data_close(&data);
     fb_data_close(&val);
+    fb_data_close(&few);
     if (own)
         fb_model_close(&teacher);
     return code;
@@ -104,27 +100,26 @@ static int prepare_and_tune(const arguments *args, fb_model *net, fb_model *mode
 static int check(arguments *args)
 {
     bool teacher = args->teacher ? strcmp(args->teacher, "none") != 0 : args->method != NULL;
-    if (!teacher && (args->given[OPT_DISTILL] || args->given[OPT_TEMPERATURE]))
-        return fail(EXIT_USAGE, "tune: --distill and --temperature have no effect without a "
-                                "teacher");
+    if (!teacher && (args->given[OPT_DISTILL] || args->given[OPT_TEMPERATURE] ||
+                     args->given[OPT_DISTILL_LAYERS]))
+        return fail(EXIT_USAGE,
+                    "tune: --distill, --distill-layers and --temperature have no effect without a "
+                    "teacher");
     return training_check(args);
 }
 
 static int run(const arguments *given)
 {
     arguments args = *given;
-    fb_model *net = NULL, *compressed = NULL;
+    fb_model *net = NULL;
     progress p;
     progress_init(&p, args.quiet);
     char *state = training_state(&args);
     int code = check(&args);
     if (code == EXIT_DONE)
         code = open_model(args.files[0], &net);
-    if (code == EXIT_DONE && args.method)
-        code = compress_first(&args, net, &p, &compressed);
     if (code == EXIT_DONE)
-        code = prepare_and_tune(&args, net, compressed ? compressed : net, &p);
-    fb_model_close(&compressed);
+        code = prepare_and_tune(&args, net, &p);
     fb_model_close(&net);
     free(state);
     return code;
@@ -144,13 +139,15 @@ const command cmd_tune = {
         "images, and is then the teacher, too (--teacher none: only the labels teach). The run\n"
         "is kept in FILE.state: after an interruption the same command goes on from there and\n"
         "ends with the same bytes.\n",
-    .options = {OPT_OUTPUT,       OPT_FORCE,   OPT_METHOD,      OPT_DATA,     OPT_VAL,
-                OPT_PREP,         OPT_LABELS,  OPT_LIMIT,       OPT_EPOCHS,   OPT_BATCH,
-                OPT_OPTIMIZER,    OPT_RATE,    OPT_MOMENTUM,    OPT_SCHEDULE, OPT_WARMUP,
-                OPT_WEIGHT_DECAY, OPT_CLIP,    OPT_SMOOTHING,   OPT_EMA,      OPT_AUGMENT,
-                OPT_TEACHER,      OPT_DISTILL, OPT_TEMPERATURE, OPT_NORMS,    OPT_CODES,
-                OPT_FIXED_SCALES, OPT_SEED,    OPT_STATE,       OPT_LOG,      OPT_TIME_LIMIT,
-                OPT_THREADS,      OPT_JSON,    OPT_QUIET,       OPT_END},
+    .options =
+        {OPT_OUTPUT,       OPT_FORCE,      OPT_METHOD,       OPT_DATA,        OPT_VAL,
+         OPT_PREP,         OPT_LABELS,     OPT_LIMIT,        OPT_EPOCHS,      OPT_BATCH,
+         OPT_OPTIMIZER,    OPT_RATE,       OPT_MOMENTUM,     OPT_SCHEDULE,    OPT_WARMUP,
+         OPT_WEIGHT_DECAY, OPT_CLIP,       OPT_SMOOTHING,    OPT_MIXUP,       OPT_EMA,
+         OPT_AUGMENT,      OPT_TEACHER,    OPT_DISTILL,      OPT_TEMPERATURE, OPT_DISTILL_LAYERS,
+         OPT_NORMS,        OPT_CODES,      OPT_FIXED_SCALES, OPT_SEED,        OPT_STATE,
+         OPT_LOG,          OPT_TIME_LIMIT, OPT_THREADS,      OPT_JSON,        OPT_QUIET,
+         OPT_END},
     .threads = 0,
     .batch = 128,
     .run = run,

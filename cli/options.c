@@ -44,7 +44,8 @@ const option_def option_table[OPT_COUNT] = {
     OPTION(OPT_TABLES, 0, "tables", ARG_NEEDED, "HOW",
            "layers with look-up tables: lookup (default), or decode, on their decoded weights"),
     OPTION(OPT_VAL, 0, "val", ARG_NEEDED, "SPEC", "measure on these images after each epoch"),
-    OPTION(OPT_EPOCHS, 0, "epochs", ARG_NEEDED, "N", "passes over the data (default 15)"),
+    OPTION(OPT_EPOCHS, 0, "epochs", ARG_NEEDED, "N",
+           "passes over the data (default 15, or what the method wants)"),
     OPTION(OPT_OPTIMIZER, 0, "optimizer", ARG_NEEDED, "NAME", "sgd (default), nesterov or adam"),
     OPTION(OPT_RATE, 0, "rate", ARG_NEEDED, "R",
            "highest learning rate (default 0.1, tune 0.01; with adam 0.001)"),
@@ -54,6 +55,8 @@ const option_def option_table[OPT_COUNT] = {
            "one-cycle (default of train), cosine (of tune), step or constant"),
     OPTION(OPT_WARMUP, 0, "warmup", ARG_NEEDED, "E", "raise the rate over E epochs (default 0)"),
     OPTION(OPT_SMOOTHING, 0, "smoothing", ARG_NEEDED, "S", "smooth labels by S (default 0)"),
+    OPTION(OPT_MIXUP, 0, "mixup", ARG_NEEDED, "A",
+           "blend samples by twos, in shares from Beta(A, A) (default 0: none)"),
     OPTION(OPT_CLIP, 0, "clip", ARG_NEEDED, "N",
            "scale gradients of a larger norm to N (default 0: none)"),
     OPTION(OPT_EMA, 0, "ema", ARG_NEEDED, "K",
@@ -68,6 +71,8 @@ const option_def option_table[OPT_COUNT] = {
            "share of the loss that is the teacher's (default 0.5)"),
     OPTION(OPT_TEMPERATURE, 0, "temperature", ARG_NEEDED, "T",
            "divide logits by T for the teacher (default 4)"),
+    OPTION(OPT_DISTILL_LAYERS, 0, "distill-layers", ARG_NEEDED, "W",
+           "W times the relative squared distance to the teacher's layers is added (default 0)"),
     OPTION(OPT_NORMS, 0, "norms", ARG_NEEDED, "WHEN",
            "batch norms behind layers while training: on, off (default: on from 32 batches an "
            "epoch)"),
@@ -242,6 +247,8 @@ static int take(arguments *a, option_id id, const char *text)
         return read_real(a, id, text, 0, 1000000, &a->warmup);
     case OPT_SMOOTHING:
         return read_real(a, id, text, 0, 0.9999, &a->smoothing);
+    case OPT_MIXUP:
+        return read_real(a, id, text, 0, 100, &a->mixup);
     case OPT_CLIP:
         return read_real(a, id, text, 0, 1e9, &a->clip);
     case OPT_EMA:
@@ -252,6 +259,8 @@ static int take(arguments *a, option_id id, const char *text)
         return read_real(a, id, text, 0, 1, &a->distill);
     case OPT_TEMPERATURE:
         return read_real(a, id, text, 0.001, 1000, &a->temperature);
+    case OPT_DISTILL_LAYERS:
+        return read_real(a, id, text, 0, 1e6, &a->distill_layers);
     case OPT_TIME_LIMIT:
         return read_real(a, id, text, 0, 1e9, &a->time_limit);
     case OPT_LIMIT:
@@ -385,7 +394,6 @@ int arguments_parse(const command *c, int argc, char **argv, arguments *args)
                         .seconds = 2,
                         .threshold = 20,
                         .to = "onnx",
-                        .epochs = 15,
                         .optimizer = "sgd",
                         .augment = "none",
                         .momentum = 0.9,

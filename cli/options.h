@@ -40,6 +40,7 @@ typedef enum option_id {
     OPT_SCHEDULE,
     OPT_WARMUP,
     OPT_SMOOTHING,
+    OPT_MIXUP,
     OPT_CLIP,
     OPT_EMA,
     OPT_DROPOUT,
@@ -47,6 +48,7 @@ typedef enum option_id {
     OPT_TEACHER,
     OPT_DISTILL,
     OPT_TEMPERATURE,
+    OPT_DISTILL_LAYERS,
     OPT_NORMS,
     OPT_CODES,
     OPT_FIXED_SCALES,
@@ -89,8 +91,8 @@ typedef struct arguments {
     uint32_t widths[MAX_WIDTHS], n_widths;
     double seconds, threshold;
     bool force, dry_run, sensitivity, kernels, methods, json, quiet, verbose, decode;
-    double rate, momentum, weight_decay, warmup, smoothing, clip, ema, dropout;
-    double distill, temperature, time_limit;
+    double rate, momentum, weight_decay, warmup, smoothing, mixup, clip, ema, dropout;
+    double distill, temperature, distill_layers, time_limit;
     bool init, fixed_scales;
 } arguments;
 

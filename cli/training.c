@@ -95,7 +95,7 @@ int training_labels(const fb_data *data, fb_model *model)
 void training_options(const arguments *a, progress *p, fb_train_options *to)
 {
     fb_train_options o = *to;
-    o.epochs = a->epochs;
+    o.epochs = a->epochs ? a->epochs : to->epochs;
     o.batch = a->batch;
     o.optimizer = a->optimizer;
     o.rate = a->rate;
@@ -104,12 +104,14 @@ void training_options(const arguments *a, progress *p, fb_train_options *to)
     o.schedule = a->schedule ? a->schedule : to->schedule;
     o.warmup = a->warmup;
     o.smoothing = a->smoothing;
+    o.mixup = a->mixup;
     o.clip = a->clip;
     o.ema = a->ema;
     o.dropout = a->dropout;
     o.augment = a->augment;
     o.distill = a->distill;
     o.temperature = a->temperature;
+    o.distill_layers = a->distill_layers;
     o.seed = a->seed;
     o.n_threads = a->threads;
     o.state = a->state;
@@ -162,7 +164,7 @@ static int report(const arguments *args, const fb_train_result *r)
         fprintf(stderr, "%s %s: %s bytes, %llu of %llu epochs, %.0f s%s\n",
                 r->finished ? "wrote" : "stopped by the time limit; wrote", args->output,
                 show_count(bytes), (unsigned long long)last->epoch,
-                (unsigned long long)args->epochs, r->seconds,
+                (unsigned long long)last->epochs, r->seconds,
                 r->finished ? "" : "; the same command goes on");
     if (!args->json)
         return EXIT_DONE;

@@ -59,15 +59,18 @@ typedef struct fb_train_options {
     const char *schedule;  /* "constant", "step", "cosine", "one-cycle" */
     double warmup;         /* epochs, >= 0 */
     double smoothing;      /* of labels, [0, 1) */
-    double clip;           /* largest norm of a gradient; 0 = none */
-    double ema;            /* [0, 1); running average of the weights, which is then what is written
-                              and evaluated; 0 = none */
-    double dropout;        /* [0, 1); before dense layers */
-    const char *augment;   /* "crop=P", "resize=A", "flip", "jitter=S", joined by ','; "none" */
+    double mixup;   /* a >= 0: samples are blends of two, by shares from Beta(a, a); 0 = none */
+    double clip;    /* largest norm of a gradient; 0 = none */
+    double ema;     /* [0, 1); running average of the weights, which is then what is written
+                       and evaluated; 0 = none */
+    double dropout; /* [0, 1); before dense layers */
+    const char *augment;     /* "crop=P", "resize=A", "flip", "jitter=S", joined by ','; "none" */
     const fb_model *teacher; /* float network of the same input and classes, or NULL; */
     double distill;          /*   [0, 1]: the loss is (1 - distill) cross-entropy + distill T^2
                                   KL(teacher / T || network / T), */
     double temperature;      /*   T > 0 */
+    double distill_layers;   /* >= 0: so many times the mean, over layers that the teacher has by
+                                name, of |x - t|^2 / |t|^2 is added; 0 = none */
     uint64_t seed;           /* of weights, order, augmentation and dropout */
     uint32_t n_threads;      /* 0 = all cores */
     const char *state;       /* checkpoints; NULL = none. If it exists, the run goes on from there:
@@ -108,10 +111,14 @@ FB_API fb_status fb_train(const fb_model *model, const fb_train_options *options
                           fb_train_result *result, fb_model **out);
 
 typedef struct fb_tune_options {
-    fb_train_options train;    /* `init` and `dropout` are not for compressed networks: false, 0 */
+    fb_train_options train; /* `init` and `dropout` are not for compressed networks: false, 0.
+                               epochs 0: those that `method` wants, else 15 */
+    const char *method;   /* text as in fb_compress: the network is compressed first; the last step
+                             may be one that trains (slq, eslq, mlq, inq, twn, ttq); NULL = none */
+    fb_data *calibration; /* for steps of `method` that need data; may be NULL */
     const fb_model *reference; /* the float network that was compressed: weights of the same name
                                   and size start where it has them, within the cells of their codes;
-                                  NULL = in the middle */
+                                  NULL: the network before `method`; without one, the middle */
     bool norms;                /* batch norms behind layers while training: for many images */
     bool learn_scales;         /* scales, levels, codewords and activations' scales learn, too */
     const char
@@ -123,10 +130,12 @@ typedef struct fb_tune_options {
 FB_API void fb_tune_options_default(fb_tune_options *options);
 
 /* Trains a compressed network as its encodings are and writes it in the same encodings into *out;
- * a float network likewise, as a control. Between steps weights live as floats; layers compute with
- * what their codes stand for, and activations are rounded as the kernels that ship round them
- * (docs/TRAINING.md). Otherwise as fb_train, the note being "tune". FB_E_UNSUPPORTED also for
- * weights with elements kept aside and those that run by look-up tables. */
+ * a float network likewise, as a control. Where a step of `method` trains, plain weights come to
+ * share values on the way, a share of them at the beginning of each of its phases; the schedule
+ * runs anew in each. Between steps weights live as floats; layers compute with what their codes
+ * stand for, and activations are rounded as the kernels that ship round them (docs/TRAINING.md).
+ * Otherwise as fb_train, the note being "tune". FB_E_UNSUPPORTED also for weights with elements
+ * kept aside and those that run by look-up tables. */
 FB_API fb_status fb_tune(const fb_model *model, const fb_tune_options *options,
                          fb_train_result *result, fb_model **out);
 

@@ -76,10 +76,20 @@ static void param_fields(pass *p, const fb_optim *o, const fb_average *average)
     }
 }
 
+static void part_fields(pass *p, const fb_run_parts *parts)
+{
+    param_fields(p, parts->optim, parts->average);
+    same(p, parts->n_blobs);
+    for (size_t i = 0; i < parts->n_blobs; i++) {
+        same(p, parts->blobs[i].bytes);
+        field(p, parts->blobs[i].data, parts->blobs[i].bytes);
+    }
+}
+
 /* ---- writing --------------------------------------------------------------------------------- */
 
 fb_status fb_checkpoint_write(const char *path, uint64_t key, const fb_run_state *run,
-                              const fb_optim *optim, const fb_average *average)
+                              const fb_run_parts *parts)
 {
     fb_file file;
     FB_TRY(fb_file_create(path, &file));
@@ -91,7 +101,7 @@ fb_status fb_checkpoint_write(const char *path, uint64_t key, const fb_run_state
     field(&p, head, sizeof head);
     field(&p, &key, sizeof key);
     run_fields(&p, &copy);
-    param_fields(&p, optim, average);
+    part_fields(&p, parts);
     uint64_t sum = fb_hash_end(&p.hash);
     field(&p, &sum, sizeof sum);
     return fb_file_commit(&file); /* sees what the stream could not take */
@@ -100,7 +110,7 @@ fb_status fb_checkpoint_write(const char *path, uint64_t key, const fb_run_state
 /* ---- reading --------------------------------------------------------------------------------- */
 
 static fb_status read_fields(const char *path, const uint8_t *data, size_t bytes, uint64_t key,
-                             fb_run_state *run, fb_optim *optim, fb_average *average)
+                             fb_run_state *run, const fb_run_parts *parts)
 {
     uint64_t sum, found = 0;
     char head[8];
@@ -118,14 +128,14 @@ static fb_status read_fields(const char *path, const uint8_t *data, size_t bytes
                        "to start anew",
                        path);
     run_fields(&p, run);
-    param_fields(&p, optim, average);
+    part_fields(&p, parts);
     if (p.bad || p.left != 0)
         return fb_fail(FB_E_FORMAT, "'%s' does not fit the network", path);
     return FB_OK;
 }
 
-fb_status fb_checkpoint_read(const char *path, uint64_t key, fb_run_state *run, fb_optim *optim,
-                             fb_average *average, bool *found)
+fb_status fb_checkpoint_read(const char *path, uint64_t key, fb_run_state *run,
+                             const fb_run_parts *parts, bool *found)
 {
     void *data;
     size_t bytes;
@@ -133,7 +143,7 @@ fb_status fb_checkpoint_read(const char *path, uint64_t key, fb_run_state *run, 
     if (!*found)
         return FB_OK;
     FB_TRY(fb_file_read(path, SIZE_MAX / 4, &data, &bytes));
-    fb_status status = read_fields(path, data, bytes, key, run, optim, average);
+    fb_status status = read_fields(path, data, bytes, key, run, parts);
     fb_free(data);
     return status;
 }

@@ -13,15 +13,17 @@ fb_status fb_quant_add(fb_quant *q, int k, const char *name, size_t n, const flo
     return fb_net_add_param(q->net, name, n, start, &q->own[k]);
 }
 
-static const fb_quant_def *def_of(const fb_tensor *as)
+static const fb_quant_def *def_of(const fb_tensor *as, const fb_quant_options *o)
 {
     switch (as->enc.kind) {
+    case FB_ENC_PLAIN:
+        return o->ternary ? &fb_quant_ternary_def : NULL;
     case FB_ENC_AFFINE:
-        return &fb_quant_affine;
+        return &fb_quant_affine_def;
     case FB_ENC_LEVELS:
-        return &fb_quant_levels;
+        return &fb_quant_levels_def;
     case FB_ENC_PRODUCT:
-        return &fb_quant_product;
+        return &fb_quant_product_def;
     default:
         return NULL;
     }
@@ -49,7 +51,7 @@ static fb_status check(const fb_tensor *as)
 /* Which masters do not learn: all where codes are fixed, and zeros that are to stay. */
 static void freeze(fb_quant *q, const float *w)
 {
-    bool fixed = q->options.codes == FB_CODES_FIXED || q->def == &fb_quant_product;
+    bool fixed = q->options.codes == FB_CODES_FIXED || q->def == &fb_quant_product_def;
     for (size_t i = 0; i < q->n; i++)
         q->mask[i] = !fixed && !(q->options.keep_zeros && w[i] == 0);
 }
@@ -80,7 +82,7 @@ fb_status fb_quant_create(fb_net *net, int32_t param, const fb_tensor *as, const
     fb_quant *q = fb_calloc(1, sizeof *q);
     if (!q)
         return fb_fail(FB_E_MEMORY, "no memory for the network to train");
-    *q = (fb_quant){.def = def_of(as),
+    *q = (fb_quant){.def = def_of(as, options),
                     .net = net,
                     .as = as,
                     .start = start,

@@ -11,6 +11,9 @@
  *            Levels and scales learn: dt = sum s dq, ds = sum t dq, over the root of their number
  *   product  q = s_j (the sum of the stages' words); codes stay, words and scales learn likewise;
  *            words of 8 or 16 bits are rounded to them before use
+ *   ternary  of a plain weight: q = s_j (-n, 0 or p) by the size of w / s_j. TWN: p = n is the mean
+ *            of what is not 0, anew at each step, and dw = dq. TTQ: p and n learn, dw is dq times
+ *            the level, or times 1 at 0 (METHODS T.4)
  *
  * What is 0 and sparse stays 0, and so do levels that are 0. The same arithmetic writes the encoded
  * tensor in the end: accuracy is measured on what was trained. */
@@ -18,6 +21,7 @@
 #define FB_TRAIN_QUANT_H
 
 #include "train/net.h"
+#include "train/share_plan.h"
 
 typedef enum fb_quant_codes {
     FB_CODES_NEAREST, /* follow the master; product: fixed all the same */
@@ -30,6 +34,7 @@ typedef struct fb_quant_options {
     bool norm;       /* a batch norm follows, which has the channels' gains: scales of levels and
                         products stay */
     bool keep_zeros; /* what decodes to 0 stays 0 */
+    const fb_share_plan *ternary; /* of plain weights that are ternary; else NULL */
 } fb_quant_options;
 
 typedef struct fb_quant fb_quant;

@@ -212,7 +212,7 @@ static fb_status store(const fb_quant *q, const float *const *values, const floa
     for (uint32_t k = 0; status == FB_OK && k < e.n_scales; k++) {
         uint32_t from = spread ? 0 : k, per = e.n_scales / (uint32_t)q->channels;
         float f = factor ? factor[k / (per ? per : 1)] : 1;
-        e.scale[k] = scale_of(a, scales, from) * f;
+        e.scale[k] = fb_quant_stored(scale_of(a, scales, from) * f, a->first[from]);
         if (e.zero)
             e.zero[k] = q->as->enc.zero[from];
     }
@@ -223,4 +223,4 @@ static fb_status store(const fb_quant *q, const float *const *values, const floa
     return status;
 }
 
-const fb_quant_def fb_quant_affine = {create, forward, backward, store, NULL};
+const fb_quant_def fb_quant_affine_def = {create, forward, backward, store, NULL};

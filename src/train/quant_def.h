@@ -60,6 +60,12 @@ static inline float fb_quant_floor(float s, float first)
     return s > first * 1e-3f ? s : first * 1e-3f;
 }
 
+/* A scale as a file is to hold it: as it was, or in few bytes (fb_share_stored_scale). */
+static inline float fb_quant_stored(float s, float first)
+{
+    return s == first ? s : fb_share_stored_scale(s);
+}
+
 /* w within the cell of code value v (in units of s), as near to `start` as it goes. */
 static inline float fb_quant_within(float start, float s, float v, float half)
 {
@@ -68,6 +74,7 @@ static inline float fb_quant_within(float start, float s, float v, float half)
     return s * (v + d);
 }
 
-extern const fb_quant_def fb_quant_affine, fb_quant_levels, fb_quant_product;
+extern const fb_quant_def fb_quant_affine_def, fb_quant_levels_def, fb_quant_product_def,
+    fb_quant_ternary_def;
 
 #endif

@@ -239,7 +239,8 @@ static void fill(const fb_quant *q, const float *const *values, const float *fac
     }
     for (uint32_t i = 0; i < e->n_scales; i++) {
         uint32_t from = q->as->enc.n_scales > 1 ? i : 0;
-        e->scale[i] = scale_of(q, scales, from) * (factor ? factor[i] : 1);
+        float scale = scale_of(q, scales, from) * (factor ? factor[i] : 1);
+        e->scale[i] = fb_quant_stored(scale, q->as->enc.scale[from]);
         if (e->zero)
             e->zero[i] = q->as->enc.zero[from];
     }
@@ -273,4 +274,4 @@ static fb_status store(const fb_quant *q, const float *const *values, const floa
     return status;
 }
 
-const fb_quant_def fb_quant_levels = {create, forward, backward, store, NULL};
+const fb_quant_def fb_quant_levels_def = {create, forward, backward, store, NULL};

@@ -125,7 +125,7 @@ static fb_status store(const fb_quant *q, const float *const *values, const floa
         c.form.enc.axis = 0;
     c.form.enc.n_scales = c.form.enc.axis < 0 ? 1 : (uint32_t)c.p.ct;
     for (size_t i = 0; factor && i < c.p.ct; i++)
-        c.scale[i] *= factor[i];
+        c.scale[i] = fb_share_stored_scale(c.scale[i] * factor[i]);
     fb_status status = fb_product_codes_store(&c, m, tensor);
     fb_product_codes_free(&c);
     return status;
@@ -138,4 +138,4 @@ static void destroy(fb_quant *q)
         fb_product_codes_free(&k->codes);
 }
 
-const fb_quant_def fb_quant_product = {create, forward, backward, store, destroy};
+const fb_quant_def fb_quant_product_def = {create, forward, backward, store, destroy};

@@ -9,13 +9,13 @@
 
 enum { PIECE = 64 }; /* samples read at once */
 
-static uint32_t channel_of(const fb_samples *s, size_t element)
+static uint32_t channel_of(const fb_train_set *s, size_t element)
 {
     size_t c = element % s->c;
     return c < 4 ? (uint32_t)c : 0;
 }
 
-static void fill_table(const fb_prep *prep, fb_samples *s)
+static void fill_table(const fb_prep *prep, fb_train_set *s)
 {
     bool identity = !prep->name[0];
     for (uint32_t c = 0; c < 4; c++) {
@@ -26,7 +26,7 @@ static void fill_table(const fb_prep *prep, fb_samples *s)
 }
 
 /* The pixels of a sample, if its floats are exactly theirs. */
-static bool to_pixels(const fb_samples *s, const float *x, size_t elems, uint8_t *pixels)
+static bool to_pixels(const fb_train_set *s, const float *x, size_t elems, uint8_t *pixels)
 {
     for (size_t i = 0; i < elems; i++) {
         const float *table = s->table[channel_of(s, i)];
@@ -41,7 +41,7 @@ static bool to_pixels(const fb_samples *s, const float *x, size_t elems, uint8_t
 }
 
 /* From bytes to floats, when a sample turns up that is no image. */
-static fb_status widen(fb_samples *s, uint64_t upto, size_t elems)
+static fb_status widen(fb_train_set *s, uint64_t upto, size_t elems)
 {
     size_t n;
     if (!fb_size_mul((size_t)s->n, elems, &n) || !(s->values = fb_calloc(n, sizeof *s->values)))
@@ -54,7 +54,7 @@ static fb_status widen(fb_samples *s, uint64_t upto, size_t elems)
     return FB_OK;
 }
 
-static fb_status keep(fb_samples *s, uint64_t at, uint32_t got, const float *x, size_t elems)
+static fb_status keep(fb_train_set *s, uint64_t at, uint32_t got, const float *x, size_t elems)
 {
     for (uint32_t i = 0; i < got; i++, x += elems) {
         size_t to = (size_t)(at + i) * elems;
@@ -66,7 +66,7 @@ static fb_status keep(fb_samples *s, uint64_t at, uint32_t got, const float *x, 
     return FB_OK;
 }
 
-static fb_status read_all(fb_data *data, fb_progress progress, void *user, fb_samples *s)
+static fb_status read_all(fb_data *data, fb_progress progress, void *user, fb_train_set *s)
 {
     size_t elems = s->h * s->w * s->c;
     float *x = fb_calloc(PIECE, elems * sizeof *x);
@@ -90,7 +90,7 @@ static fb_status read_all(fb_data *data, fb_progress progress, void *user, fb_sa
     return status;
 }
 
-static fb_status check_labels(fb_samples *s)
+static fb_status check_labels(fb_train_set *s)
 {
     for (uint64_t i = 0; i < s->n; i++) {
         if (s->labels[i] < 0)
@@ -102,12 +102,12 @@ static fb_status check_labels(fb_samples *s)
     return FB_OK;
 }
 
-fb_status fb_samples_read(fb_data *data, const fb_prep *prep, fb_progress progress, void *user,
-                          fb_samples *out)
+fb_status fb_train_set_read(fb_data *data, const fb_prep *prep, fb_progress progress, void *user,
+                            fb_train_set *out)
 {
     fb_sample_shape shape;
     fb_data_shape(data, &shape);
-    *out = (fb_samples){
+    *out = (fb_train_set){
         .n = fb_data_count(data), .h = shape.height, .w = shape.width, .c = shape.channels};
     out->flat = shape.height == 1 && shape.width == 1 && shape.channels > 4;
     size_t elems = out->h * out->w * out->c, bytes;
@@ -125,14 +125,14 @@ fb_status fb_samples_read(fb_data *data, const fb_prep *prep, fb_progress progre
     if (status == FB_OK)
         status = check_labels(out);
     if (status != FB_OK)
-        fb_samples_free(out);
+        fb_train_set_free(out);
     return status;
 }
 
-void fb_samples_free(fb_samples *s)
+void fb_train_set_free(fb_train_set *s)
 {
     fb_free(s->pixels);
     fb_free(s->values);
     fb_free(s->labels);
-    *s = (fb_samples){0};
+    *s = (fb_train_set){0};
 }

@@ -142,3 +142,13 @@ bool fb_share_plan_wants(const fb_share_plan *plan, const char *layer)
 {
     return (!*plan->include || fb_glob(plan->include, layer)) && !fb_glob(plan->exclude, layer);
 }
+
+fb_status fb_share_plan_scales(const fb_share_plan *plan, const float *w, size_t n, size_t channels,
+                               float *scale)
+{
+    if (plan->by_channel)
+        return fb_share_scales(w, n, channels, plan->ternary ? NULL : &plan->rule, scale);
+    for (size_t c = 0; c < channels; c++)
+        scale[c] = 1;
+    return FB_OK;
+}

@@ -19,5 +19,8 @@ typedef struct fb_share_plan {
 fb_status fb_share_plan_of(const fb_recipe_step *step, fb_share_plan *plan);
 /* Whether a layer of this name is meant. */
 bool fb_share_plan_wants(const fb_share_plan *plan, const char *layer);
+/* Scales of a weight's channels as the plan wants them; 1 for all without by_channel. */
+fb_status fb_share_plan_scales(const fb_share_plan *plan, const float *w, size_t n, size_t channels,
+                               float *scale);
 
 #endif

@@ -12,7 +12,7 @@
 enum { AHEAD = 3 };
 
 struct fb_stream {
-    const fb_samples *samples;
+    const fb_train_set *samples;
     fb_augment augment;
     uint32_t batch;
     uint64_t seed;
@@ -55,7 +55,7 @@ static void shuffle(fb_stream *s, uint64_t epoch)
 
 static void make_sample(fb_stream *s, size_t index, uint64_t seed, float *x)
 {
-    const fb_samples *from = s->samples;
+    const fb_train_set *from = s->samples;
     float *raw = s->canvas, *ready = raw + s->elems;
     const uint8_t *pixels = from->pixels ? from->pixels + index * s->elems : NULL;
     if (!pixels) {
@@ -107,7 +107,7 @@ static void *work(void *arg)
     return NULL;
 }
 
-static fb_status check(const fb_samples *samples, const fb_augment *a, uint32_t batch)
+static fb_status check(const fb_train_set *samples, const fb_augment *a, uint32_t batch)
 {
     if (batch < 1 || samples->n < batch || samples->n > UINT32_MAX)
         return fb_fail(FB_E_ARG,
@@ -144,7 +144,7 @@ static fb_status start(fb_stream *s)
     return s->started ? FB_OK : fb_fail(FB_E_MEMORY, "cannot start a thread for the batches");
 }
 
-fb_status fb_stream_create(const fb_samples *samples, const fb_augment *augment, uint32_t batch,
+fb_status fb_stream_create(const fb_train_set *samples, const fb_augment *augment, uint32_t batch,
                            uint64_t seed, uint64_t first_step, fb_stream **out)
 {
     *out = NULL;

@@ -7,7 +7,10 @@
 #include <string.h>
 #include <time.h>
 
-enum { MEASURE_BATCHES = 50 }; /* that a model's own batch norms are measured over */
+enum {
+    MEASURE_BATCHES = 50, /* that a model's own batch norms are measured over */
+    TUNE_EPOCHS = 15      /* where neither options nor the method say */
+};
 
 void fb_train_options_default(fb_train_options *options)
 {
@@ -28,6 +31,7 @@ void fb_tune_options_default(fb_tune_options *options)
     *options = (fb_tune_options){.norms = true, .learn_scales = true, .codes = "nearest"};
     fb_train_options_default(&options->train);
     options->train.schedule = "cosine";
+    options->train.epochs = 0;
 }
 
 double fb_trainer_now(void)
@@ -49,21 +53,27 @@ static fb_status check_range(const char *name, double v, double lo, double hi, b
 static fb_status read_options(fb_trainer *t)
 {
     const fb_train_options *o = t->o;
-    if (!o->data || !o->prep || o->epochs < 1 || o->epochs > 1000000 || o->batch < 1)
+    t->n_phases = t->has_plan && !t->plan.ternary ? t->plan.rule.n_steps : 1;
+    t->epochs = o->epochs;
+    if (t->tune && o->epochs == 0)
+        t->epochs = t->has_plan ? t->plan.epochs * t->n_phases : TUNE_EPOCHS;
+    if (!o->data || !o->prep || t->epochs < 1 || t->epochs > 1000000 || o->batch < 1)
         return fb_fail(FB_E_ARG,
                        "training needs data, 1 to 1000000 epochs and a batch of at least 1; got %u "
                        "epochs of batches of %u",
-                       o->epochs, o->batch);
+                       t->epochs, o->batch);
     FB_TRY(check_range("momentum", o->momentum, 0, 1, true));
     FB_TRY(check_range("weight decay", o->weight_decay, 0, 1, false));
     FB_TRY(check_range("label smoothing", o->smoothing, 0, 1, true));
+    FB_TRY(check_range("mixup", o->mixup, 0, 100, false));
     FB_TRY(check_range("dropout", o->dropout, 0, 1, true));
     FB_TRY(check_range("ema", o->ema, 0, 1, true));
     FB_TRY(check_range("distill", o->distill, 0, 1, false));
+    FB_TRY(check_range("the layers' weight", o->distill_layers, 0, 1e6, false));
     FB_TRY(check_range("temperature", o->temperature, 1e-3, 1e3, false));
     FB_TRY(check_range("rate", o->rate, 0, 1000, false));
     FB_TRY(check_range("clip", o->clip, 0, 1e9, false));
-    FB_TRY(check_range("warm-up", o->warmup, 0, (double)o->epochs, false));
+    FB_TRY(check_range("warm-up", o->warmup, 0, (double)t->epochs, false));
     FB_TRY(fb_augment_parse(o->augment, &t->augment));
     FB_TRY(fb_schedule_parse(o->schedule, &t->schedule.kind));
     FB_TRY(fb_optim_parse(o->optimizer, &t->optim_options.kind));
@@ -78,7 +88,10 @@ static fb_status read_options(fb_trainer *t)
     if (t->tune && !t->tune->norms)
         preset /= 10;
     t->schedule.rate = o->rate > 0 ? o->rate : preset;
-    t->schedule.steps = t->per_epoch * o->epochs;
+    t->steps = t->per_epoch * t->epochs;
+    if (t->epochs < t->n_phases)
+        return fb_fail(FB_E_ARG, "%u epochs cannot hold the %u steps of the method", t->epochs,
+                       t->n_phases);
     t->schedule.warmup = (uint64_t)(o->warmup * (double)t->per_epoch);
     return FB_OK;
 }
@@ -87,17 +100,19 @@ fb_status fb_trainer_text(const fb_trainer *t, char *text, size_t cap)
 {
     const fb_train_options *o = t->o;
     static const char *const optims[] = {"sgd", "nesterov", "adam"};
-    int n =
-        snprintf(text, cap,
-                 "%u epochs, batch %u, %s rate %g momentum %g decay %g, %s warmup %g, smoothing "
-                 "%g, clip %g, ema %g, dropout %g, augment %s, seed %" PRIu64 "%s",
-                 o->epochs, o->batch, optims[t->optim_options.kind], t->schedule.rate, o->momentum,
-                 o->weight_decay, o->schedule, o->warmup, o->smoothing, o->clip, o->ema, o->dropout,
-                 o->augment[0] ? o->augment : "none", o->seed, o->init ? ", fresh weights" : "");
+    int n = snprintf(
+        text, cap,
+        "%u epochs, batch %u, %s rate %g momentum %g decay %g, %s warmup %g, smoothing "
+        "%g, mixup %g, clip %g, ema %g, dropout %g, augment %s, seed %" PRIu64 "%s",
+        t->epochs, o->batch, optims[t->optim_options.kind], t->schedule.rate, o->momentum,
+        o->weight_decay, o->schedule, o->warmup, o->smoothing, o->mixup, o->clip, o->ema,
+        o->dropout, o->augment[0] ? o->augment : "none", o->seed, o->init ? ", fresh weights" : "");
     if (n > 0 && (size_t)n < cap && o->teacher)
-        n += snprintf(text + n, cap - (size_t)n, ", distill %g at %g", o->distill, o->temperature);
+        n += snprintf(text + n, cap - (size_t)n, ", distill %g at %g, layers %g", o->distill,
+                      o->temperature, o->distill_layers);
     if (n > 0 && (size_t)n < cap && t->tune)
-        n += snprintf(text + n, cap - (size_t)n, ", codes %s%s%s", t->tune->codes,
+        n += snprintf(text + n, cap - (size_t)n, ", method %s, codes %s%s%s",
+                      t->tune->method ? t->recipe.text : "none", t->tune->codes,
                       t->tune->norms ? ", norms" : "",
                       t->tune->learn_scales ? "" : ", fixed scales");
     return n > 0 && (size_t)n < cap ? FB_OK : fb_fail(FB_E_ARG, "the options are too long");
@@ -174,8 +189,8 @@ static fb_status make_teacher(fb_trainer *t)
     if (fb_predictor_classes(t->teacher) != t->classes)
         return fb_fail(FB_E_ARG, "the teacher has %u classes, the network %zu",
                        fb_predictor_classes(t->teacher), t->classes);
-    t->hints = fb_calloc(o->batch, t->classes * sizeof *t->hints);
-    return t->hints ? FB_OK : fb_fail(FB_E_MEMORY, "no memory for the teacher's answers");
+    t->answers = fb_calloc(o->batch, t->classes * sizeof *t->answers);
+    return t->answers ? FB_OK : fb_fail(FB_E_MEMORY, "no memory for the teacher's answers");
 }
 
 static fb_status create_net(fb_trainer *t, const fb_net_options *n)
@@ -183,7 +198,10 @@ static fb_status create_net(fb_trainer *t, const fb_net_options *n)
     const fb_tune_options *u = t->tune;
     if (!u)
         return fb_net_create(t->model, n, &t->net);
-    fb_tuning_options o = {.reference = u->reference, .norms = u->norms, .learn = u->learn_scales};
+    fb_tuning_options o = {.reference = u->reference || !t->compressed ? u->reference : t->source,
+                           .norms = u->norms,
+                           .learn = u->learn_scales,
+                           .plan = t->has_plan ? &t->plan : NULL};
     if (strcmp(u->codes, "fixed") == 0)
         o.codes = FB_CODES_FIXED;
     else if (strcmp(u->codes, "nearest") != 0)
@@ -196,11 +214,15 @@ static fb_status create_net(fb_trainer *t, const fb_net_options *n)
 static fb_status make_net(fb_trainer *t)
 {
     const fb_train_options *o = t->o;
-    const fb_net_options n = {.batch = o->batch,
-                              .n_threads = o->n_threads,
-                              .dropout = (float)o->dropout,
-                              .seed = o->seed};
+    fb_net_options n = {.batch = o->batch,
+                        .n_threads = o->n_threads,
+                        .dropout = (float)o->dropout,
+                        .seed = o->seed};
     size_t logits;
+    if (o->teacher && o->distill_layers > 0)
+        FB_TRY(fb_hints_create(t->model, o->teacher, &n, o->distill_layers, &t->hints));
+    n.taps = t->hints.student_taps;
+    n.n_taps = t->hints.n;
     FB_TRY(create_net(t, &n));
     (void)fb_net_logits(t->net, &logits);
     t->classes = logits / o->batch;
@@ -211,7 +233,10 @@ static fb_status make_net(fb_trainer *t)
         fb_net_init(t->net, o->seed);
     FB_TRY(fb_optim_create(t->net, &t->optim_options, &t->optim));
     t->labels = fb_calloc(o->batch, sizeof *t->labels);
-    return t->labels ? FB_OK : fb_fail(FB_E_MEMORY, "no memory for labels");
+    t->partners = o->mixup > 0 ? fb_calloc(o->batch, sizeof *t->partners) : NULL;
+    return t->labels && (t->partners || !(o->mixup > 0))
+               ? FB_OK
+               : fb_fail(FB_E_MEMORY, "no memory for labels");
 }
 
 /* Statistics of the model's own batch norms, over the batches that training would begin with. */
@@ -235,6 +260,14 @@ static fb_status measure_norms(fb_trainer *t)
     return status == FB_OK ? fb_net_adopt(t->net) : status;
 }
 
+fb_run_parts fb_trainer_parts(fb_trainer *t)
+{
+    fb_run_parts p = {.optim = &t->optim, .average = t->average.n ? &t->average : NULL};
+    if (t->tuning)
+        fb_tuning_state(t->tuning, &p.blobs, &p.n_blobs);
+    return p;
+}
+
 static fb_status start(fb_trainer *t)
 {
     const fb_train_options *o = t->o;
@@ -242,18 +275,22 @@ static fb_status start(fb_trainer *t)
     FB_TRY(read_options(t));
     FB_TRY(check_input(t));
     FB_TRY(make_key(t));
-    t->run.max_rows = o->epochs;
-    t->run.rows = fb_calloc(o->epochs, sizeof *t->run.rows);
+    t->run.max_rows = t->epochs;
+    t->run.rows = fb_calloc(t->epochs, sizeof *t->run.rows);
     if (!t->run.rows)
-        return fb_fail(FB_E_MEMORY, "no memory for %u epochs", o->epochs);
-    FB_TRY(fb_samples_read(o->data, o->prep, o->progress, o->progress_user, &t->samples));
+        return fb_fail(FB_E_MEMORY, "no memory for %u epochs", t->epochs);
+    FB_TRY(fb_train_set_read(o->data, o->prep, o->progress, o->progress_user, &t->samples));
     FB_TRY(make_net(t));
     FB_TRY(make_teacher(t));
     if (o->ema > 0)
         FB_TRY(fb_average_create(t->net, (float)o->ema, &t->average));
+    const fb_run_parts parts = fb_trainer_parts(t);
     if (o->state)
-        FB_TRY(fb_checkpoint_read(o->state, t->key, &t->run, &t->optim,
-                                  o->ema > 0 ? &t->average : NULL, &found));
+        FB_TRY(fb_checkpoint_read(o->state, t->key, &t->run, &parts, &found));
+    for (t->begun = 0; found && t->begun < t->n_phases; t->begun++) {
+        if (fb_trainer_phase(t, t->begun) >= t->run.step)
+            break;
+    }
     if (!found)
         FB_TRY(measure_norms(t));
     if (!found && o->ema > 0) { /* after the batch norms */
@@ -276,9 +313,11 @@ static void finish(fb_trainer *t)
         fb_tuning_destroy(&t->tuning);
     else
         fb_net_destroy(&t->net);
-    fb_samples_free(&t->samples);
+    fb_train_set_free(&t->samples);
     fb_free(t->labels);
-    fb_free(t->hints);
+    fb_free(t->partners);
+    fb_free(t->answers);
+    fb_hints_free(&t->hints);
     fb_free(t->run.rows);
 }
 
@@ -306,9 +345,42 @@ fb_status fb_train(const fb_model *model, const fb_train_options *options, fb_tr
     return run(&t, result, out);
 }
 
+/* The steps of the method before the one that trains are done at once. */
+static fb_status compress_first(fb_trainer *t)
+{
+    const fb_tune_options *u = t->tune;
+    fb_compress_options o;
+    if (!u->method)
+        return FB_OK;
+    FB_TRY(fb_recipe_parse(u->method, &t->recipe));
+    if (t->recipe.training) {
+        FB_TRY(fb_share_plan_of(t->recipe.training, &t->plan));
+        t->has_plan = true;
+    }
+    if (!*t->recipe.before)
+        return FB_OK;
+    fb_compress_options_default(&o);
+    o.method = t->recipe.before;
+    o.data = u->calibration;
+    o.seed = t->o->seed;
+    o.n_threads = t->o->n_threads;
+    o.progress = t->o->progress;
+    o.progress_user = t->o->progress_user;
+    FB_TRY(fb_compress(t->model, &o, &t->compressed));
+    t->model = t->compressed;
+    return FB_OK;
+}
+
 fb_status fb_tune(const fb_model *model, const fb_tune_options *options, fb_train_result *result,
                   fb_model **out)
 {
-    fb_trainer t = {.o = &options->train, .tune = options, .model = model};
-    return run(&t, result, out);
+    fb_trainer t = {.o = &options->train, .tune = options, .model = model, .source = model};
+    *out = NULL;
+    *result = (fb_train_result){0};
+    fb_status status = compress_first(&t);
+    if (status == FB_OK)
+        status = run(&t, result, out);
+    fb_model_close(&t.compressed);
+    fb_recipe_free(&t.recipe);
+    return status;
 }

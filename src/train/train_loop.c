@@ -1,12 +1,43 @@
 /* The loop over steps, epochs' ends, checkpoints, reports. */
 #include "base/file.h"
 #include "train/loss.h"
+#include "train/mixup.h"
 #include "train/trainer.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+/* ---- phases ---------------------------------------------------------------------------------- */
+
+uint64_t fb_trainer_phase(const fb_trainer *t, uint32_t phase)
+{
+    return (uint64_t)t->epochs * phase / t->n_phases * t->per_epoch;
+}
+
+/* The schedule runs anew in each phase. */
+static double rate_at(const fb_trainer *t, uint64_t step)
+{
+    fb_schedule s = t->schedule;
+    uint32_t phase = t->n_phases;
+    while (phase > 1 && fb_trainer_phase(t, phase - 1) > step)
+        phase--;
+    uint64_t first = fb_trainer_phase(t, phase - 1);
+    s.steps = fb_trainer_phase(t, phase) - first;
+    return fb_schedule_rate(&s, step - first);
+}
+
+/* At the first step of a phase some weights freeze. */
+static fb_status begin_phases(fb_trainer *t)
+{
+    while (t->has_plan && !t->plan.ternary && t->begun < t->n_phases &&
+           fb_trainer_phase(t, t->begun) <= t->run.step) {
+        FB_TRY(fb_tuning_share(t->tuning, t->begun));
+        t->begun++;
+    }
+    return FB_OK;
+}
 
 /* ---- reports, log, state --------------------------------------------------------------------- */
 
@@ -16,12 +47,12 @@ static fb_train_report report_of(const fb_trainer *t)
     uint64_t in_epoch = run->step % t->per_epoch;
     double spent = fb_trainer_now() - t->started, did = (double)(run->step - t->first_step);
     fb_train_report r = {.epoch = run->step / t->per_epoch,
-                         .epochs = t->o->epochs,
+                         .epochs = t->epochs,
                          .step = run->step,
-                         .steps = t->schedule.steps,
+                         .steps = t->steps,
                          .val_loss = (double)NAN,
                          .val_top1 = (double)NAN};
-    r.rate = run->step ? fb_schedule_rate(&t->schedule, run->step - 1) : 0;
+    r.rate = run->step ? rate_at(t, run->step - 1) : 0;
     if (in_epoch) {
         r.loss = run->loss / (double)in_epoch;
         r.top1 = 100.0 * (double)run->correct / (double)(in_epoch * t->o->batch);
@@ -74,11 +105,35 @@ static fb_status save_state(fb_trainer *t)
     t->saved = fb_trainer_now();
     if (!t->o->state)
         return FB_OK;
-    return fb_checkpoint_write(t->o->state, t->key, &t->run, &t->optim,
-                               t->average.n ? &t->average : NULL);
+    const fb_run_parts parts = fb_trainer_parts(t);
+    return fb_checkpoint_write(t->o->state, t->key, &t->run, &parts);
 }
 
 /* ---- a step, an epoch ------------------------------------------------------------------------ */
+
+/* With mixup, the batch's samples and labels are blends of two. */
+static void mix(fb_trainer *t, float *x, size_t n)
+{
+    const fb_train_options *o = t->o;
+    t->own = 1;
+    if (o->mixup > 0) {
+        t->own = fb_mixup_share(o->mixup, o->seed, t->run.step);
+        fb_mixup(t->own, o->batch, n / o->batch, x, t->labels, t->partners);
+    }
+}
+
+/* Cross-entropy times `weight`, its gradient added to g. */
+static double label_loss(fb_trainer *t, double weight, const float *logits, float *g)
+{
+    const fb_train_options *o = t->o;
+    double own = (double)t->own, loss;
+    loss = own * fb_loss_cross_entropy(o->batch, t->classes, logits, t->labels, o->smoothing,
+                                       weight * own, g, &t->run.correct);
+    if (own < 1)
+        loss += (1 - own) * fb_loss_cross_entropy(o->batch, t->classes, logits, t->partners,
+                                                  o->smoothing, weight * (1 - own), g, NULL);
+    return weight * loss;
+}
 
 static fb_status step_once(fb_trainer *t)
 {
@@ -86,8 +141,10 @@ static fb_status step_once(fb_trainer *t)
     size_t n_x, n_logits;
     float *x = fb_net_input(t->net, &n_x);
     fb_stream_next(t->stream, x, t->labels);
+    mix(t, x, n_x);
     if (t->teacher)
-        FB_TRY(fb_predictor_run(t->teacher, o->batch, x, t->hints));
+        FB_TRY(fb_predictor_run(t->teacher, o->batch, x, t->answers));
+    FB_TRY(begin_phases(t));
     if (t->tuning)
         FB_TRY(fb_tuning_forward(t->tuning));
     FB_TRY(fb_net_forward(t->net, FB_NET_TRAIN, t->run.step));
@@ -95,11 +152,12 @@ static fb_status step_once(fb_trainer *t)
     float *g = fb_net_logits_gradient(t->net);
     double share = t->teacher ? o->distill : 0, loss;
     memset(g, 0, n_logits * sizeof *g);
-    loss = (1 - share) * fb_loss_cross_entropy(o->batch, t->classes, logits, t->labels,
-                                               o->smoothing, 1 - share, g, &t->run.correct);
+    loss = label_loss(t, 1 - share, logits, g);
     if (t->teacher)
         loss += share *
-                fb_loss_distill(o->batch, t->classes, logits, t->hints, o->temperature, share, g);
+                fb_loss_distill(o->batch, t->classes, logits, t->answers, o->temperature, share, g);
+    if (t->hints.teacher)
+        FB_TRY(fb_hints_run(&t->hints, t->net, &loss));
     if (!isfinite(loss))
         return fb_fail(FB_E_FORMAT,
                        "the loss is no longer finite at step %" PRIu64 "; a lower rate may help",
@@ -107,7 +165,7 @@ static fb_status step_once(fb_trainer *t)
     FB_TRY(fb_net_backward(t->net));
     if (t->tuning)
         fb_tuning_backward(t->tuning);
-    fb_optim_step(&t->optim, (float)fb_schedule_rate(&t->schedule, t->run.step), t->run.step, NULL);
+    fb_optim_step(&t->optim, (float)rate_at(t, t->run.step), t->run.step, NULL);
     if (t->average.n)
         fb_average_step(&t->average, t->net, t->run.step);
     t->run.loss += loss;
@@ -163,7 +221,7 @@ static fb_status evaluate(const fb_trainer *t, fb_train_row *row)
 static fb_status end_epoch(fb_trainer *t)
 {
     fb_train_row row = {.epoch = t->run.step / t->per_epoch, .step = t->run.step};
-    row.rate = fb_schedule_rate(&t->schedule, t->run.step - 1);
+    row.rate = rate_at(t, t->run.step - 1);
     row.loss = t->run.loss / (double)t->per_epoch;
     row.top1 = 100.0 * (double)t->run.correct / (double)(t->per_epoch * t->o->batch);
     FB_TRY(evaluate(t, &row));
@@ -179,7 +237,7 @@ static fb_status stopped(fb_trainer *t)
 {
     FB_TRY(save_state(t));
     return fb_fail(FB_E_INTERRUPTED, "interrupted after %" PRIu64 " of %" PRIu64 " steps",
-                   t->run.step, t->schedule.steps);
+                   t->run.step, t->steps);
 }
 
 /* An epoch's last step is saved together with its row: a state between two epochs has it. */
@@ -187,7 +245,7 @@ fb_status fb_trainer_loop(fb_trainer *t, bool *finished)
 {
     const fb_train_options *o = t->o;
     *finished = false;
-    while (t->run.step < t->schedule.steps) {
+    while (t->run.step < t->steps) {
         FB_TRY(step_once(t));
         bool end = t->run.step % t->per_epoch == 0;
         if (end)
@@ -198,7 +256,7 @@ fb_status fb_trainer_loop(fb_trainer *t, bool *finished)
         if (o->watch && !o->watch(o->watch_user, &r))
             return stopped(t);
         if (o->time_limit > 0 && fb_trainer_now() - t->started >= o->time_limit &&
-            t->run.step < t->schedule.steps)
+            t->run.step < t->steps)
             return save_state(t);
     }
     *finished = true;

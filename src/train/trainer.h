@@ -2,23 +2,34 @@
 #ifndef FB_TRAIN_TRAINER_H
 #define FB_TRAIN_TRAINER_H
 
+#include "compress/method.h"
 #include "fewbit/measure.h"
 #include "fewbit/train.h"
 #include "train/checkpoint.h"
+#include "train/hints.h"
 #include "train/schedule.h"
 #include "train/stream.h"
 #include "train/tuning.h"
 
 typedef struct fb_trainer {
     const fb_train_options *o;
-    const fb_model *model;
+    const fb_model *model;  /* that is trained */
+    const fb_model *source; /* of fb_tune: before `compressed` */
     fb_optim_options optim_options;
     fb_schedule schedule;
     fb_augment augment;
-    uint64_t per_epoch, key;
+    uint64_t per_epoch, steps, key;
+    uint32_t epochs;
+    fb_recipe recipe;     /* of tune->method */
+    fb_model *compressed; /* by its steps before the one that trains; NULL without */
+    fb_share_plan plan;   /* of the step that trains, where there is one */
+    bool has_plan;
+    uint32_t
+        n_phases;   /* runs of the schedule, one after the other; each begins a step of the plan */
+    uint32_t begun; /* phases */
     size_t classes;
 
-    fb_samples samples;
+    fb_train_set samples;
     const fb_tune_options *tune; /* NULL: a float network */
     fb_tuning *tuning;           /* with `tune`: owns the net */
     fb_net *net;
@@ -26,8 +37,11 @@ typedef struct fb_trainer {
     fb_average average; /* n 0 without */
     fb_stream *stream;
     fb_predictor *teacher;
-    int32_t *labels; /* [batch] */
-    float *hints;    /* [batch][classes] of the teacher */
+    int32_t *labels;   /* [batch] */
+    int32_t *partners; /* [batch] labels of what each sample was blended with; NULL without */
+    float own;         /* share of the sample itself in a blend */
+    float *answers;    /* [batch][classes] of the teacher */
+    fb_hints hints;    /* of its layers; teacher NULL without */
 
     fb_run_state run;
     uint64_t first_step;   /* of this call */
@@ -39,6 +53,11 @@ typedef struct fb_trainer {
 double fb_trainer_now(void);
 /* Everything that decides what a run computes, as text. */
 fb_status fb_trainer_text(const fb_trainer *t, char *text, size_t cap);
+
+/* First step of a phase; of n_phases, the end. */
+uint64_t fb_trainer_phase(const fb_trainer *t, uint32_t phase);
+/* What a state holds; blobs is room for them. */
+fb_run_parts fb_trainer_parts(fb_trainer *t);
 
 /* From the step where the run stands to its end, or until it is stopped. *finished false: by the
  * time limit. */

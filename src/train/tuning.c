@@ -83,6 +83,51 @@ static fb_status keep_zeros(tuned *l, fb_param *p)
     return FB_OK;
 }
 
+/* Whether the plan has this layer. */
+static bool is_wanted(const fb_tuning *t, const fb_spelled_layer *s)
+{
+    const fb_share_plan *plan = t->options.plan;
+    return plan && fb_share_plan_wants(plan, t->model->nodes[s->node].name);
+}
+
+static fb_status add_share(fb_tuning *t, tuned *l, const fb_tensor *w)
+{
+    fb_param *p = &t->net->params[l->weight];
+    fb_share *s = &t->shares[t->n_shares];
+    size_t channels = (size_t)w->dims[0];
+    float *scale = fb_arena_array(t->model->arena, channels, sizeof *scale);
+    *s = (fb_share){.name = w->name, .n = p->n, .channels = channels, .w = p->w, .scale = scale};
+    s->code = fb_arena_array(t->model->arena, p->n, 1);
+    l->mask = fb_alloc(p->n);
+    if (!scale || !s->code || !l->mask)
+        return no_memory();
+    memset(l->mask, 1, p->n);
+    FB_TRY(fb_share_plan_scales(t->options.plan, p->w, p->n, channels, scale));
+    s->mask = l->mask;
+    p->mask = l->mask;
+    l->share = s;
+    fb_blob *b = &t->blobs[3 * t->n_shares++];
+    b[0] = (fb_blob){s->mask, p->n};
+    b[1] = (fb_blob){s->code, p->n};
+    b[2] = (fb_blob){&s->table, sizeof s->table};
+    return FB_OK;
+}
+
+/* A plain weight: shared, ternary, or as it is. */
+static fb_status make_plain(fb_tuning *t, const fb_spelled_layer *s, tuned *l,
+                            const fb_quant_options *o)
+{
+    const fb_tensor *w = &t->model->tensors[s->weight];
+    if (is_wanted(t, s) && !t->options.plan->ternary)
+        return add_share(t, l, w);
+    if (is_wanted(t, s)) {
+        fb_quant_options ternary = *o;
+        ternary.ternary = t->options.plan;
+        return fb_quant_create(t->net, l->weight, w, NULL, &ternary, &l->quant);
+    }
+    return o->keep_zeros ? keep_zeros(l, &t->net->params[l->weight]) : FB_OK;
+}
+
 static fb_status make_layer(fb_tuning *t, const fb_spelled_layer *s, tuned *l)
 {
     const fb_tensor *w = &t->model->tensors[s->weight];
@@ -97,7 +142,7 @@ static fb_status make_layer(fb_tuning *t, const fb_spelled_layer *s, tuned *l)
                                 .norm = l->gamma >= 0,
                                 .keep_zeros = zeros};
     if (w->enc.kind == FB_ENC_PLAIN)
-        return zeros ? keep_zeros(l, &t->net->params[l->weight]) : FB_OK;
+        return make_plain(t, s, l, &o);
     if (w->enc.pow2 && l->gamma >= 0)
         return fb_fail(FB_E_UNSUPPORTED,
                        "cannot put a batch norm behind '%s': its scales are powers of two; tune "
@@ -114,13 +159,21 @@ static fb_status make(fb_tuning *t, const fb_model *model, const fb_net_options 
     o.learn = t->options.learn ? t->spelled.learn : NULL;
     FB_TRY(fb_net_create(t->spelled.model, &o, &t->net));
     t->layers = fb_calloc(t->spelled.n_layers + 1, sizeof *t->layers);
-    if (!t->layers)
+    t->shares = fb_calloc(t->spelled.n_layers + 1, sizeof *t->shares);
+    t->blobs = fb_calloc(t->spelled.n_layers + 1, 3 * sizeof *t->blobs);
+    if (!t->layers || !t->shares || !t->blobs)
         return no_memory();
     for (size_t i = 0; i < t->spelled.n_layers; i++) {
         t->n_layers++;
         FB_TRY(make_layer(t, &t->spelled.layers[i], &t->layers[i]));
     }
-    return FB_OK;
+    if (!t->options.plan)
+        return FB_OK;
+    for (size_t i = 0; i < t->n_layers; i++) {
+        if (is_wanted(t, &t->spelled.layers[i]) && (t->layers[i].share || t->layers[i].quant))
+            return FB_OK;
+    }
+    return fb_fail(FB_E_UNSUPPORTED, "the method finds no plain weights to work on");
 }
 
 fb_status fb_tuning_create(const fb_model *model, const fb_tuning_options *options,
@@ -149,6 +202,8 @@ void fb_tuning_destroy(fb_tuning **tuning)
         fb_free(t->layers[i].mask);
     }
     fb_free(t->layers);
+    fb_free(t->shares);
+    fb_free(t->blobs);
     fb_net_destroy(&t->net);
     fb_spelled_free(&t->spelled);
     fb_model_close(&t->model);
@@ -161,10 +216,21 @@ fb_net *fb_tuning_net(const fb_tuning *t)
     return t->net;
 }
 
+fb_status fb_tuning_share(fb_tuning *t, uint32_t step)
+{
+    return fb_share_step(t->shares, t->n_shares, &t->options.plan->rule, step);
+}
+
+void fb_tuning_state(fb_tuning *t, const fb_blob **blobs, size_t *n)
+{
+    *blobs = t->blobs;
+    *n = 3 * t->n_shares;
+}
+
 /* A batch norm goes into the scales of encoded weights, which are positive. */
 static void keep_positive(const fb_tuning *t, const tuned *l)
 {
-    fb_param *gamma = l->quant && l->gamma >= 0 ? &t->net->params[l->gamma] : NULL;
+    fb_param *gamma = (l->quant || l->share) && l->gamma >= 0 ? &t->net->params[l->gamma] : NULL;
     for (size_t i = 0; gamma && i < gamma->n; i++)
         gamma->w[i] = gamma->w[i] > FB_TUNING_LEAST_GAMMA ? gamma->w[i] : FB_TUNING_LEAST_GAMMA;
 }

@@ -8,8 +8,10 @@
 #ifndef FB_TRAIN_TUNING_H
 #define FB_TRAIN_TUNING_H
 
+#include "train/checkpoint.h"
 #include "train/net.h"
 #include "train/quant.h"
+#include "train/share_plan.h"
 
 typedef struct fb_tuning_options {
     const fb_model *reference; /* the float network: weights of the same names and sizes give the
@@ -17,6 +19,7 @@ typedef struct fb_tuning_options {
     bool norms;                /* batch norms behind conv and dense layers, but the last */
     bool learn;                /* scales, levels, codewords, scales of activations */
     fb_quant_codes codes;
+    const fb_share_plan *plan; /* what plain weights are to become; NULL: they stay plain */
 } fb_tuning_options;
 
 typedef struct fb_tuning fb_tuning;
@@ -28,13 +31,20 @@ fb_status fb_tuning_create(const fb_model *model, const fb_tuning_options *optio
 void fb_tuning_destroy(fb_tuning **t); /* NULL is fine */
 fb_net *fb_tuning_net(const fb_tuning *t);
 
+/* Begins step 0, 1, ... of the plan's rule: some of the free weights freeze. */
+fb_status fb_tuning_share(fb_tuning *t, uint32_t step);
+
+/* State beside the net's parameters, for checkpoints: *blobs [*n] of the tuning's own. */
+void fb_tuning_state(fb_tuning *t, const fb_blob **blobs, size_t *n);
+
 /* Around a pass over the net. */
 fb_status fb_tuning_forward(fb_tuning *t);
 void fb_tuning_backward(fb_tuning *t);
 
 /* The compressed model with what was learned, or with `values` [parameters of the net] in its place
  * (an average; NULL: the net's own). It owns all its memory; biases of integer layers are encoded,
- * sparse weights stored sparse. */
+ * sparse weights stored sparse; weights of which some are
+ * still free are plain. */
 fb_status fb_tuning_model(const fb_tuning *t, const float *const *values, fb_model **out);
 
 #endif

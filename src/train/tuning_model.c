@@ -37,6 +37,20 @@ static fb_status set_plain(fb_model *m, int32_t tensor, const float *data, size_
     return fb_model_set_payload(m, tensor, &plain, data, n * sizeof *data);
 }
 
+/* Shared values, times what a batch norm multiplies by. */
+static fb_status write_share(const writer *w, const fb_share *s, int32_t tensor,
+                             const float *factor)
+{
+    float *scale = fb_alloc(s->channels * sizeof *scale);
+    if (!scale)
+        return fb_fail(FB_E_MEMORY, "no memory for the model");
+    for (size_t i = 0; i < s->channels; i++)
+        scale[i] = s->scale[i] * (factor ? factor[i] : 1);
+    fb_status status = fb_share_store(s, scale, w->m, tensor);
+    fb_free(scale);
+    return status;
+}
+
 static fb_status write_weight(const writer *w, const tuned *l, int32_t tensor, const float *scale)
 {
     const fb_param *p = &w->t->net->params[l->weight];
@@ -44,6 +58,8 @@ static fb_status write_weight(const writer *w, const tuned *l, int32_t tensor, c
     size_t inner = p->n / (size_t)w->m->tensors[tensor].dims[0];
     if (l->quant)
         return fb_quant_store(l->quant, w->values, scale, w->m, tensor);
+    if (l->share && fb_share_n_free(l->share) == 0)
+        return write_share(w, l->share, tensor, scale);
     float *to = fb_alloc(p->n * sizeof *to);
     if (!to)
         return fb_fail(FB_E_MEMORY, "no memory for the model");

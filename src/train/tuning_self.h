@@ -14,7 +14,8 @@ typedef struct tuned {
     int32_t gamma;        /* of a batch norm that was put in; then beta, mean and variance */
     uint32_t node;        /* of the model */
     fb_quant *quant;      /* NULL: plain */
-    uint8_t *mask;        /* [n] of a plain sparse weight, or NULL */
+    uint8_t *mask;        /* [n] of a plain weight that is sparse or comes to be shared, or NULL */
+    fb_share *share;      /* of the tuning's; NULL: not shared */
 } tuned;
 
 struct fb_tuning {
@@ -26,6 +27,9 @@ struct fb_tuning {
     fb_net *net;
     tuned *layers; /* [n_layers], in the order of spelled.layers */
     size_t n_layers;
+    fb_share *shares; /* [n_shares] */
+    size_t n_shares;
+    fb_blob *blobs; /* [3 n_shares] */
 };
 
 #endif

@@ -45,6 +45,22 @@ run 0 'tune levels' tune net.fewbit --method kmeans3 --codes fixed --data "$TEST
 run 0 'tune a float network' tune net.fewbit --data "$TEST" --limit 64 --epochs 1 -b 32 --norms off \
     --rate 0.0001 --fixed-scales -o float.fewbit -q
 
+# values that come to be shared: recipes of training methods, stopped again and again
+share=(tune net.fewbit --method 'prune:by=magnitude + slq:bits=3,steps=2,epochs=1' --data "$TEST"
+    --limit 128 -b 32 --norms on --threads 1)
+run 0 'share' "${share[@]}" -o shared.fewbit --json
+json "r['epochs'] == 2"
+run 0 'inspect shared' inspect shared.fewbit
+check 'weights are levels' grep -q 'levels[23]' out
+for _ in $(seq 40); do
+    run 0 'a slice' "${share[@]}" -o slice2.fewbit --time-limit 0.001 -q --json
+    grep -q '"finished": *true' out && break
+done
+check 'slices give the same bytes' cmp shared.fewbit slice2.fewbit
+refuse 2 'a training method' 'fewbit tune' compress net.fewbit --method slq -o x.fewbit
+refuse 2 'too few epochs' 'cannot hold the 5 steps' tune net.fewbit --method slq --epochs 2 \
+    --data "$TEST" -o x.fewbit
+
 refuse 2 'no data' 'name the images with --data' tune net.fewbit --method int8 -o x.fewbit
 refuse 2 'no teacher' 'no effect without a teacher' tune net.fewbit --data "$TEST" -o x.fewbit --distill 1
 refuse 2 'codes' 'must be nearest or fixed' tune net.fewbit --data "$TEST" -o x.fewbit --codes up

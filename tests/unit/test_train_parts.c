@@ -6,6 +6,7 @@
 #include "fewbit/data.h"
 #include "train/augment.h"
 #include "train/loss.h"
+#include "train/mixup.h"
 #include "train/optim.h"
 #include "train/schedule.h"
 #include "train/stream.h"
@@ -297,7 +298,7 @@ static void test_stream(void **state)
     enum { COUNT = 23, BATCH = 5 };
     uint8_t pixels[COUNT];
     int32_t labels[COUNT];
-    fb_samples s = {
+    fb_train_set s = {
         .n = COUNT, .h = 1, .w = 1, .c = 1, .pixels = pixels, .labels = labels, .n_classes = COUNT};
     for (int i = 0; i < COUNT; i++) {
         pixels[i] = (uint8_t)(10 * i);
@@ -334,15 +335,41 @@ static void test_stream(void **state)
     assert_non_null(strstr(fb_error(), "23 training samples do not fill one batch of 24"));
 }
 
+/* Shares lie in [1/2, 1], are those of Beta(a, a) folded at 1/2 (mean 3/4 for the uniform a = 1,
+ * near 1 for small a), and the same for the same step. */
+static void test_mixup(void **state)
+{
+    (void)state;
+    double mean[2] = {0, 0};
+    for (uint64_t k = 0; k < 4000; k++) {
+        float uniform = fb_mixup_share(1, 5, k), narrow = fb_mixup_share(0.05, 5, k);
+        assert_true(uniform >= 0.5f && uniform <= 1 && narrow >= 0.5f && narrow <= 1);
+        mean[0] += (double)uniform / 4000;
+        mean[1] += (double)narrow / 4000;
+    }
+    assert_true(fabs(mean[0] - 0.75) < 0.01);
+    assert_true(mean[1] > 0.95);
+    assert_true(fb_mixup_share(1, 5, 7) == fb_mixup_share(1, 5, 7));
+    assert_true(fb_mixup_share(1, 5, 7) != fb_mixup_share(1, 5, 8));
+    float x[6] = {0, 1, 2, 3, 4, 6};
+    const int32_t labels[3] = {5, 6, 7};
+    int32_t partner[3];
+    fb_mixup(0.75f, 3, 2, x, labels, partner);
+    const float blend[6] = {0.5f, 1.5f, 1.5f, 2.5f, 4, 6};
+    for (int i = 0; i < 6; i++)
+        assert_true(x[i] == blend[i]);
+    assert_true(partner[0] == 6 && partner[1] == 5 && partner[2] == 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_distill),
-        cmocka_unit_test(test_sgd),           cmocka_unit_test(test_adam),
-        cmocka_unit_test(test_clip),          cmocka_unit_test(test_frozen),
-        cmocka_unit_test(test_average),       cmocka_unit_test(test_schedule),
-        cmocka_unit_test(test_augment_text),  cmocka_unit_test(test_augment_images),
-        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_mixup),          cmocka_unit_test(test_cross_entropy),
+        cmocka_unit_test(test_distill),        cmocka_unit_test(test_sgd),
+        cmocka_unit_test(test_adam),           cmocka_unit_test(test_clip),
+        cmocka_unit_test(test_frozen),         cmocka_unit_test(test_average),
+        cmocka_unit_test(test_schedule),       cmocka_unit_test(test_augment_text),
+        cmocka_unit_test(test_augment_images), cmocka_unit_test(test_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

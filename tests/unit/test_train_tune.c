@@ -9,7 +9,9 @@
 
 #include "compress_net.h"
 
+#include "train/optim.h"
 #include "train/quant.h"
+#include "train/share_plan.h"
 #include "train/tuning.h"
 
 #include <math.h>
@@ -293,13 +295,133 @@ static void test_step_size(void **state)
     fb_model_close(&m);
 }
 
+/* ---- values that come to be shared --------------------------------------------------------------
+ */
+
+static setup begin_plan(const char *method, fb_recipe *recipe, fb_share_plan *plan)
+{
+    setup s = {.net = net_build(false), .data = net_data(net_write_images())};
+    net_ok(fb_recipe_parse(method, recipe));
+    net_ok(fb_share_plan_of(recipe->training, plan));
+    const fb_tuning_options o = {.norms = true, .learn = true, .plan = plan};
+    const fb_net_options n = {.batch = NET_IMAGES, .n_threads = 1};
+    net_ok(fb_tuning_create(s.net, &o, &n, &s.tuning));
+    return s;
+}
+
+static void learn(setup *s, fb_optim *optim, uint64_t step)
+{
+    fb_net *net = fb_tuning_net(s->tuning);
+    size_t n;
+    pass(s, FB_NET_TRAIN);
+    float *g = fb_net_logits_gradient(net);
+    (void)fb_net_logits(net, &n);
+    for (size_t i = 0; i < n; i++)
+        g[i] = net_random();
+    net_ok(fb_net_backward(net));
+    fb_tuning_backward(s->tuning);
+    fb_optim_step(optim, 0.01f, step, NULL);
+}
+
+static size_t count_frozen(fb_net *net)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < fb_net_n_params(net); i++) {
+        const fb_param *p = fb_net_param(net, i);
+        for (size_t k = 0; p->mask && k < p->n; k++)
+            n += !p->mask[k];
+    }
+    return n;
+}
+
+/* METHODS B.8: what is frozen stays to the bit under momentum and decay, what is free moves; after
+ * the last step every layer is levels, at most as many as the bits have, and the file computes what
+ * the net computes. */
+static void test_shares(void **state)
+{
+    (void)state;
+    const char *const plans[] = {"slq:bits=4,steps=3", "eslq:bits=3,steps=2", "mlq:bits=2,steps=3",
+                                 "inq:bits=4,steps=2"};
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        fb_recipe recipe;
+        fb_share_plan plan;
+        fb_optim optim;
+        fb_model *m;
+        setup s = begin_plan(plans[i], &recipe, &plan);
+        fb_net *net = fb_tuning_net(s.tuning);
+        const fb_optim_options o = {.kind = FB_OPTIM_SGD, .momentum = 0.9f, .decay = 0.01f};
+        net_ok(fb_optim_create(net, &o, &optim));
+        pass(&s, FB_NET_MEASURE);
+        net_ok(fb_net_adopt(net));
+        fb_param *w = fb_net_param(net, 0); /* of conv0 */
+        float before[8 * 27];
+        assert_int_equal(w->n, 8 * 27);
+        for (uint32_t step = 0; step < plan.rule.n_steps; step++) {
+            size_t frozen = count_frozen(net);
+            net_ok(fb_tuning_share(s.tuning, step));
+            assert_true(count_frozen(net) > frozen);
+            memcpy(before, w->w, sizeof before);
+            learn(&s, &optim, 2 * step);
+            learn(&s, &optim, 2 * step + 1);
+            for (size_t k = 0; k < w->n; k++)
+                assert_true((w->w[k] == before[k]) == !w->mask[k]);
+        }
+        net_ok(fb_tuning_model(s.tuning, NULL, &m));
+        assert_int_equal(net_encoding(m, "conv3.weight")->kind, FB_ENC_LEVELS);
+        assert_true(net_encoding(m, "conv3.weight")->n_levels <= plan.rule.n_levels);
+        pass(&s, FB_NET_EVAL);
+        double d = distance(&s, m);
+        if (!(d < 0.002))
+            fail_msg("%s: the file is %.5f from the net", plans[i], d);
+        fb_model_close(&m);
+        fb_optim_free(&optim);
+        end(&s);
+        fb_recipe_free(&recipe);
+    }
+}
+
+/* Ternary all along: three values a layer, and the file is the net. */
+static void test_ternary(void **state)
+{
+    (void)state;
+    const char *const plans[] = {"twn", "twn:fit=exact,channels=scale", "ttq"};
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        fb_recipe recipe;
+        fb_share_plan plan;
+        fb_optim optim;
+        fb_model *m;
+        setup s = begin_plan(plans[i], &recipe, &plan);
+        fb_net *net = fb_tuning_net(s.tuning);
+        const fb_optim_options o = {.kind = FB_OPTIM_SGD};
+        net_ok(fb_optim_create(net, &o, &optim));
+        pass(&s, FB_NET_MEASURE);
+        net_ok(fb_net_adopt(net));
+        learn(&s, &optim, 0);
+        net_ok(fb_tuning_model(s.tuning, NULL, &m));
+        assert_true(net_encoding(m, "conv3.weight")->n_levels == 3);
+        pass(&s, FB_NET_EVAL);
+        double d = distance(&s, m);
+        if (!(d < 0.01))
+            fail_msg("%s: the file is %.5f from the net", plans[i], d);
+        fb_model_close(&m);
+        fb_optim_free(&optim);
+        end(&s);
+        fb_recipe_free(&recipe);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_net_is_kernels),     cmocka_unit_test(test_out_again),
-        cmocka_unit_test(test_norms_are_identity), cmocka_unit_test(test_levels_gradient),
-        cmocka_unit_test(test_scale_gradient),     cmocka_unit_test(test_words_gradient),
+        cmocka_unit_test(test_net_is_kernels),
+        cmocka_unit_test(test_out_again),
+        cmocka_unit_test(test_norms_are_identity),
+        cmocka_unit_test(test_levels_gradient),
+        cmocka_unit_test(test_scale_gradient),
+        cmocka_unit_test(test_words_gradient),
         cmocka_unit_test(test_step_size),
+        cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_ternary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
