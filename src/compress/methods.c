@@ -60,7 +60,10 @@ fb_status fb_method_at(uint32_t i, fb_method_info *info)
         return fb_fail(FB_E_ARG, "method %u of %u does not exist", i, fb_method_count());
     const fb_method_def *m = methods[i];
     describe_options(m, options, sizeof options);
-    *info = (fb_method_info){
-        .name = m->name, .summary = m->summary, .options = options, .needs_data = m->needs_data, .trains = m->trains};
+    *info = (fb_method_info){.name = m->name,
+                             .summary = m->summary,
+                             .options = options,
+                             .needs_data = m->needs_data,
+                             .trains = m->trains};
     return FB_OK;
 }

@@ -4,7 +4,9 @@
 #include "base/alloc.h"
 #include "compress/fit.h"
 #include "numeric/random.h"
+#include "train/optim.h"
 #include "train/share_fit.h"
+#include "train_net.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -14,12 +16,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#define OK(call)                                                                                   \
-    do {                                                                                           \
-        if ((call) != FB_OK)                                                                       \
-            fail_msg("%s", fb_error());                                                            \
-    } while (0)
 
 enum { N = 4608, CHANNELS = 16 };
 
@@ -426,6 +422,69 @@ static void zeros_are_held(void **state)
     }
 }
 
+/* METHODS B.8: with the optimizers themselves; momentum that a weight had when it froze, and decay,
+ * are masked like its gradient. */
+static void optimizers_leave_frozen_weights(void **state)
+{
+    (void)state;
+    for (int kind = FB_OPTIM_SGD; kind <= FB_OPTIM_ADAM; kind++) {
+        enum { W = 8 * 3 * 3 * 4 };
+        static float scale[8], frozen[W];
+        static uint8_t mask[W], code[W];
+        maker k = make_start(4, (int64_t[]){-1, 4, 4, 4});
+        make_conv(&k, 8,
+                  &(fb_attr_conv){.kh = 3,
+                                  .kw = 3,
+                                  .groups = 1,
+                                  .stride_h = 1,
+                                  .stride_w = 1,
+                                  .dil_h = 1,
+                                  .dil_w = 1},
+                  true);
+        make_flat(&k);
+        fb_model *m = make_end(&k);
+        fb_net *net;
+        fb_optim optim;
+        fb_optim_options options = {.kind = (fb_optim_kind)kind, .momentum = 0.9f, .decay = 0.01f};
+        OK(fb_net_create(m, &(fb_net_options){.batch = 2, .n_threads = 1}, &net));
+        OK(fb_optim_create(net, &options, &optim));
+        fb_param *p = fb_net_param(net, 0);
+        assert_int_equal(p->n, W);
+        fb_share s = {.name = "w",
+                      .n = W,
+                      .channels = 8,
+                      .w = p->w,
+                      .scale = scale,
+                      .mask = mask,
+                      .code = code};
+        fb_share_rule r = make_rule(FB_SHARE_INTEGERS, FB_SHARE_BY_LOSS, 9);
+        uint64_t seed = 1, step = 0;
+        OK(fb_share_scales(p->w, W, 8, &r, scale));
+        for (uint32_t phase = 0; phase < 6; phase++) { /* the first one learns freely */
+            memcpy(frozen, p->w, sizeof frozen);
+            for (int i = 0; i < 5; i++) {
+                for (uint32_t q = 0; q < fb_net_n_params(net); q++)
+                    fb_random_fill(&seed, -1, 1, fb_net_param(net, q)->n, fb_net_param(net, q)->g);
+                fb_optim_step(&optim, 0.01f, step++, NULL);
+            }
+            size_t moved = 0;
+            for (size_t i = 0; i < W; i++) {
+                bool same = memcmp(&frozen[i], &p->w[i], 4) == 0;
+                assert_true(phase == 0 || mask[i] || same);
+                moved += !same;
+            }
+            assert_true(phase == 0 ? moved == W : moved == fb_share_n_free(&s));
+            if (phase < 5)
+                OK(fb_share_step(&s, 1, &r, phase));
+            p->mask = mask;
+        }
+        check_frozen(&s);
+        fb_optim_free(&optim);
+        fb_net_destroy(&net);
+        fb_model_close(&m);
+    }
+}
+
 static void degenerate_layers(void **state)
 {
     (void)state;
@@ -534,6 +593,7 @@ int main(void)
         cmocka_unit_test(joint_order_of_mlq),
         cmocka_unit_test(frozen_levels_stay_open),
         cmocka_unit_test(zeros_are_held),
+        cmocka_unit_test(optimizers_leave_frozen_weights),
         cmocka_unit_test(degenerate_layers),
         cmocka_unit_test(scales_of_channels),
         cmocka_unit_test(short_of_memory),
