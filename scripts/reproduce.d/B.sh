@@ -39,6 +39,8 @@ all_rows() { # folder, seed
     row "$1" "$2" "2$((5 - b))-eslq$b" "eslq:bits=$b"
     row "$1" "$2" "3$((5 - b))-inq$b" "inq:bits=$b"
   done
+  row "$1" "$2" 13-slq4-16 "slq:bits=4,values=16"
+  row "$1" "$2" 14-slq3-8 "slq:bits=3,values=8"
   row "$1" "$2" 40-mlq3 "mlq:bits=3"
   row "$1" "$2" 41-mlq2 "mlq:bits=2"
   row "$1" "$2" 42-mlq-ternary "mlq:bits=2,values=3"
