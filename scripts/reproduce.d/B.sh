@@ -88,9 +88,16 @@ network() { # title, name, seeds
   rm -f "$folder"/rows.*
   for seed in $3; do
     all_rows "$folder/$seed" "$seed"
-    [ -f "$folder/$seed/00-float.fewbit" ] && judge_rows "$folder/$seed" > "$folder/rows.$seed"
+    if [ -f "$folder/$seed/00-float.fewbit" ]; then
+      judge_rows "$folder/$seed" > "$folder/rows.$seed"
+    fi
   done
-  table_of "$folder"/rows.*
+  if compgen -G "$folder/rows.*" > /dev/null; then
+    table_of "$folder"/rows.*
+  else
+    echo "Not trained yet."
+    echo
+  fi
 }
 
 # ResNet-20 from fresh weights, by us and by PyTorch, 15 epochs of one cycle.
