@@ -7,18 +7,18 @@
 static bool is_layer(const fb_model *m, const fb_node *n)
 {
     bool kind = n->op == FB_OP_CONV || n->op == FB_OP_DENSE || n->op == FB_OP_BINARY;
-    return kind && n->out[0] != m->outputs[0] && *m->tensors[n->out[0]].name;
+    return kind && n->out[0] != m->outputs[0] && *n->name;
 }
 
-/* The activation of the teacher with this name and these dims, or -1. */
-static int32_t find(const fb_model *m, const fb_tensor *t)
+/* What the teacher's node of this name and operator makes, if it has the same dims; else -1. */
+static int32_t find(const fb_model *m, const fb_node *of, const fb_tensor *t)
 {
     for (size_t i = 0; i < m->n_nodes; i++) {
-        const fb_tensor *x = &m->tensors[m->nodes[i].out[0]];
-        if (x->rank == t->rank &&
-            memcmp(x->dims, t->dims, (size_t)t->rank * sizeof *t->dims) == 0 &&
-            strcmp(x->name, t->name) == 0)
-            return m->nodes[i].out[0];
+        const fb_node *n = &m->nodes[i];
+        const fb_tensor *x = &m->tensors[n->out[0]];
+        if (n->op == of->op && strcmp(n->name, of->name) == 0 && x->rank == t->rank &&
+            memcmp(x->dims, t->dims, (size_t)t->rank * sizeof *t->dims) == 0)
+            return n->out[0] == m->outputs[0] ? -1 : n->out[0];
     }
     return -1;
 }
@@ -31,8 +31,8 @@ static fb_status match(const fb_model *student, const fb_model *teacher, fb_hint
         return fb_fail(FB_E_MEMORY, "no memory for the teacher");
     for (size_t i = 0; i < student->n_nodes; i++) {
         const fb_node *n = &student->nodes[i];
-        int32_t t = is_layer(student, n) ? find(teacher, &student->tensors[n->out[0]]) : -1;
-        if (t < 0 || t == teacher->outputs[0])
+        int32_t t = is_layer(student, n) ? find(teacher, n, &student->tensors[n->out[0]]) : -1;
+        if (t < 0)
             continue;
         h->student_taps[h->n] = n->out[0];
         h->teacher_taps[h->n++] = t;

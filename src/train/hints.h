@@ -3,8 +3,8 @@
  *   W mean over layers of  mean (x - t)^2 / mean t^2
  *
  * where x is what the student's layer leaves, rounded if it is encoded, and t the teacher's. Layers
- * are conv, dense and binary nodes whose output has a name and a shape that the teacher has, too,
- * the output of the network excepted. */
+ * are conv, dense and binary nodes with a name that the teacher has for the same operator and
+ * shape, the output of the network excepted. */
 #ifndef FB_TRAIN_HINTS_H
 #define FB_TRAIN_HINTS_H
 

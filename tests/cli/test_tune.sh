@@ -37,7 +37,7 @@ json "r['models'][0]['loss'] == r['models'][1]['loss']"
 
 # a compressed file, with and without the network that it comes from
 run 0 'codebooks' compress net.fewbit --method 'pq:d=4,k=16' -o pq.fewbit -q
-run 0 'tune codebooks' tune pq.fewbit --teacher net.fewbit --distill 1 --data "$TEST" --limit 64 \
+run 0 'tune codebooks' tune pq.fewbit --teacher net.fewbit --distill 1 --distill-layers 1 --data "$TEST" --limit 64 \
     --epochs 1 -b 32 --norms off --rate 0.0005 -o pq2.fewbit -q
 check 'as small as it was' test "$(stat -c %s pq2.fewbit)" -le "$(($(stat -c %s pq.fewbit) + 600))"
 run 0 'tune levels' tune net.fewbit --method kmeans3 --codes fixed --data "$TEST" --limit 64 \
