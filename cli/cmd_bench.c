@@ -32,22 +32,37 @@ static bool has_look_ups(const fb_bench_result *r)
     return false;
 }
 
-static void print_layers(const char *file, const fb_bench_result *r)
+/* Whether layers were compared with those of another model, or with decoded weights. */
+static bool has_base(const fb_bench_result *r)
 {
+    for (uint32_t i = 0; i < r->n_layers; i++) {
+        if (r->layers[i].base_ns > 0)
+            return true;
+    }
+    return false;
+}
+
+/* A ratio in two digits with an x behind it; empty where there is nothing to compare. */
+static void ratio_cell(table *t, bool known, uint64_t slow, uint64_t fast)
+{
+    known = known && fast > 0;
+    table_cell(t, "%s%s", known ? show_number((double)slow / (double)fast, 2) : "",
+               known ? "x" : "");
+}
+
+static void print_layer_rows(const fb_bench_result *r, bool look_ups, bool base)
+{
+    char heads[120], align[12];
+    snprintf(heads, sizeof heads, "layer|op|kernel|median|%%|GMAC/s%s%s",
+             look_ups ? "|ops|predicted" : "", base ? "|measured" : "");
+    snprintf(align, sizeof align, "lllrrr%s%s", look_ups ? "rr" : "", base ? "r" : "");
+    table *t = table_new(align, heads);
     uint64_t sum = 0;
     for (uint32_t i = 0; i < r->n_layers; i++)
         sum += r->layers[i].median_ns;
-    printf("\n%s: weights %s, packed %s, activations and scratch %s\n", printable(file),
-           show_bytes(r->weight_bytes), show_bytes(r->packed_bytes),
-           show_bytes(r->workspace_bytes));
-    printf("activations of an image, each once: %s; held at the same time, for a batch of %u: %s\n",
-           show_bytes(r->activation_bytes), r->batch, show_bytes(r->tensor_bytes));
-    bool look_ups = has_look_ups(r);
-    table *t = table_new(look_ups ? "lllrrrrr" : "lllrrr",
-                         look_ups ? "layer|op|kernel|median|%|GMAC/s|ops|predicted"
-                                  : "layer|op|kernel|median|%|GMAC/s");
     for (uint32_t i = 0; i < r->n_layers; i++) {
         const fb_bench_layer *l = &r->layers[i];
+        bool shorter = l->ops > 0 && l->ops != l->macs;
         table_cell(t, "%s", l->name);
         table_cell(t, "%s", l->op);
         table_cell(t, "%s", l->kernel);
@@ -56,14 +71,33 @@ static void print_layers(const char *file, const fb_bench_result *r)
         table_cell(t, "%s",
                    l->macs && l->median_ns ? show_number((double)l->macs / (double)l->median_ns, 2)
                                            : "");
-        if (!look_ups)
-            continue;
-        bool shorter = l->ops > 0 && l->ops != l->macs;
-        table_cell(t, "%s", shorter ? show_count(l->ops) : "");
-        table_cell(t, "%s%s", shorter ? show_number((double)l->macs / (double)l->ops, 2) : "",
-                   shorter ? "x" : "");
+        if (look_ups) {
+            table_cell(t, "%s", shorter ? show_count(l->ops) : "");
+            ratio_cell(t, shorter, l->macs, l->ops);
+        }
+        if (base)
+            ratio_cell(t, l->base_ns > 0, l->base_ns, l->min_ns);
     }
     table_print(t);
+}
+
+/* of: the result's place among the files. */
+static void print_layers(const arguments *args, const fb_bench_result *r, int of)
+{
+    printf("\n%s: weights %s, packed %s, activations and scratch %s\n", printable(args->files[of]),
+           show_bytes(r->weight_bytes), show_bytes(r->packed_bytes),
+           show_bytes(r->workspace_bytes));
+    printf("activations of an image, each once: %s; held at the same time, for a batch of %u: %s\n",
+           show_bytes(r->activation_bytes), r->batch, show_bytes(r->tensor_bytes));
+    bool look_ups = has_look_ups(r), base = has_base(r);
+    if (look_ups)
+        printf("predicted: multiply-adds to operations by look-up\n");
+    if (base && of == 0)
+        printf("measured: speed-up against the same layer on its decoded weights\n");
+    else if (base)
+        printf("measured: speed-up against the layer of that name in %s\n",
+               printable(args->files[0]));
+    print_layer_rows(r, look_ups, base);
 }
 
 static json_t *json_result(const char *file, const fb_bench_result *r)
@@ -90,6 +124,8 @@ static json_t *json_result(const char *file, const fb_bench_result *r)
         json_put(item, "op", json_text(l->op));
         json_put(item, "kernel", json_text(l->kernel));
         json_put(item, "median_ns", json_integer((json_int_t)l->median_ns));
+        json_put(item, "min_ns", json_integer((json_int_t)l->min_ns));
+        json_put(item, "base_ns", l->base_ns ? json_integer((json_int_t)l->base_ns) : json_null());
         json_put(item, "macs", json_integer((json_int_t)l->macs));
         json_put(item, "ops", json_integer((json_int_t)l->ops));
         json_push(layers, item);
@@ -103,7 +139,7 @@ static int report(const arguments *args, const fb_bench_result *r)
     if (want_tables(args)) {
         print_summary(args, r);
         for (int i = 0; i < args->n_files && !args->quiet; i++)
-            print_layers(args->files[i], &r[i]);
+            print_layers(args, &r[i], i);
     }
     if (!args->json)
         return EXIT_DONE;
@@ -158,7 +194,9 @@ const command cmd_bench = {
     .notes =
         "The models take turns in every round, after a warm-up. Median, minimum and the 10th and\n"
         "90th percentile are of one run of the batch. Peak memory is the constants as the model\n"
-        "holds them, the weights packed for the kernels, and activations with scratch. With\n"
+        "holds them, the weights packed for the kernels, and activations with scratch. Layers of\n"
+        "further models tell their speed-up against those of the first; of a single model with\n"
+        "look-up tables, against decoded weights. With\n"
         "--quiet only the summary is printed. Inputs are made up from --seed.\n",
     .options = {OPT_SECONDS, OPT_BATCH, OPT_SEED, OPT_THREADS, OPT_CPU, OPT_TABLES, OPT_JSON,
                 OPT_QUIET, OPT_END},

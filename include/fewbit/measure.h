@@ -84,7 +84,10 @@ FB_API fb_status fb_eval(const fb_model *const *models, uint32_t n, fb_data *dat
 
 typedef struct fb_bench_layer {
     const char *name, *op, *kernel; /* borrowed from the model and the library */
-    uint64_t median_ns;
+    uint64_t median_ns, min_ns;
+    uint64_t
+        base_ns;   /* min_ns of the layer of the same name and operator in the first model; of the
+                      only   model, if it has look-up tables, on decoded weights; 0: there is none */
     uint64_t macs; /* of the whole batch */
     uint64_t ops;  /* of the whole batch: fb_layer_info.ops; 0 for steps that are no layer */
 } fb_bench_layer;
@@ -110,7 +113,7 @@ typedef struct fb_bench_result {
 /* Latency of `n` models, one after the other in every round so that a change of clock or load meets
  * all of them: warm-up, then rounds until each model has run for about `seconds` (at least 5
  * rounds). A timing covers enough runs to last a millisecond. Layers are timed in runs of their
- * own. Inputs are made up from options->seed. */
+ * own, in which the models take turns, too. Inputs are made up from options->seed. */
 FB_API fb_status fb_bench(const fb_model *const *models, uint32_t n, double seconds,
                           const fb_measure_options *options, fb_bench_result *results);
 FB_API void fb_bench_result_free(fb_bench_result *result);

@@ -16,12 +16,12 @@
 enum { OPT_BITS, OPT_IMAGES, OPT_BIAS, OPT_INCLUDE, OPT_EXCLUDE };
 
 enum {
-    MOST_WORDS = 16, /* of a table that fits a register */
-    WORD_SUM = 128,  /* most of sum |word|: products of 8-bit codes stay within 16 bits */
-    LEAST_USES = 32, /* outputs that share an entry; with fewer a table costs more than it saves */
-    BINS = 4096,     /* of |product|, up to 2^15 */
-    PIXELS = 32,     /* of an image */
-    CANDIDATES = 96  /* ranges, 16 to an octave */
+    MOST_WORDS = 128, /* of a table that kernels look up in registers */
+    WORD_SUM = 128,   /* most of sum |word|: products of 8-bit codes stay within 16 bits */
+    LEAST_USES = 32,  /* outputs that share a table; with fewer it costs more than it saves */
+    BINS = 4096,      /* of |product|, up to 2^15 */
+    PIXELS = 32,      /* of an image */
+    CANDIDATES = 96   /* ranges, 16 to an octave */
 };
 
 typedef struct layer {
@@ -52,13 +52,21 @@ static bool input_fits(const fb_tensor *x)
            x->enc.n_scales == 1;
 }
 
-/* Outputs that look an entry of a table up, on average. */
+/* Outputs that look a table up, on average. */
 static int64_t uses_of(const fb_node *n, const fb_tensor *w)
 {
     const fb_attr_conv *c = &n->attr.conv;
     if (n->op == FB_OP_DENSE)
         return w->dims[0];
     return w->dims[0] / c->groups * c->kh * c->kw / ((int64_t)c->stride_h * c->stride_w);
+}
+
+/* Whether look-ups save more than building the tables costs. Kernels see tables of more than 16
+ * entries as 64 at least; against them stand `sub` multiply-adds for each look-up. */
+static bool is_used_enough(const fb_encoding *e, int64_t uses)
+{
+    return uses >= LEAST_USES &&
+           (e->n_words <= 16 || uses * e->sub >= 32 * (e->n_words < 64 ? 64 : e->n_words));
 }
 
 static bool is_wanted(const work *k, size_t i)
@@ -72,7 +80,7 @@ static bool is_wanted(const work *k, size_t i)
     const fb_encoding *e = &t->enc;
     uint32_t groups = n->op == FB_OP_CONV ? (uint32_t)n->attr.conv.groups : 1;
     if (e->kind != FB_ENC_PRODUCT || e->along_kernel || e->n_words > MOST_WORDS ||
-        groups % e->n_groups != 0 || uses_of(n, t) < LEAST_USES ||
+        groups % e->n_groups != 0 || !is_used_enough(e, uses_of(n, t)) ||
         !input_fits(&m->tensors[n->in[0]]))
         return false;
     for (size_t j = 0; j < m->n_nodes; j++) /* the tables' step is of one input */

@@ -4,10 +4,12 @@
 
 #include "base/alloc.h"
 #include "base/status.h"
+#include "model/model.h"
 #include "plan/plan.h"
 
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { MIN_ROUNDS = 5, MAX_ROUNDS = 2000, LAYER_RUNS = 25, SAMPLE_NS = 1000000, WARM_RUNS = 3 };
@@ -17,6 +19,7 @@ typedef struct lane {
     const fb_model *model;
     fb_plan *plan;
     fb_run *run;
+    bool layers_only;    /* timed by layer, but not as a whole */
     uint64_t per_sample; /* runs that one timing covers */
     uint64_t *samples;   /* [rounds] */
     uint64_t *steps;     /* [n_steps][LAYER_RUNS] */
@@ -132,16 +135,20 @@ static fb_status time_all(lane *lanes, uint32_t n, double seconds,
     for (uint32_t m = 0; m < n; m++) {
         uint64_t ns;
         FB_TRY(warm_up(&lanes[m], &ns));
-        round_ns += ns * lanes[m].per_sample;
+        round_ns += lanes[m].layers_only ? 0 : ns * lanes[m].per_sample;
     }
-    double want = seconds * n * 1e9 / (double)(round_ns + 1);
+    uint32_t whole = 0;
+    for (uint32_t m = 0; m < n; m++)
+        whole += !lanes[m].layers_only;
+    double want = seconds * whole * 1e9 / (double)(round_ns + 1);
     *rounds = want < MIN_ROUNDS ? MIN_ROUNDS : want > MAX_ROUNDS ? MAX_ROUNDS : (uint64_t)want;
     for (uint64_t r = 0; r < *rounds; r++) {
         if (!go_on(options, r, *rounds))
             return fb_fail(FB_E_INTERRUPTED, "interrupted after %llu of %llu rounds",
                            (unsigned long long)r, (unsigned long long)*rounds);
         for (uint32_t m = 0; m < n; m++)
-            FB_TRY(time_runs(&lanes[m], lanes[m].per_sample, &lanes[m].samples[r]));
+            if (!lanes[m].layers_only)
+                FB_TRY(time_runs(&lanes[m], lanes[m].per_sample, &lanes[m].samples[r]));
     }
     (void)go_on(options, *rounds, *rounds);
     return time_layers(lanes, n);
@@ -180,7 +187,27 @@ static uint64_t ops_of(const fb_model *model, int32_t tensor)
     return 0;
 }
 
-static fb_status report_layers(lane *l, fb_bench_result *out)
+/* The step's LAYER_RUNS times, least first. */
+static const uint64_t *step_times(lane *l, uint32_t step)
+{
+    uint64_t *times = l->steps + (size_t)step * LAYER_RUNS;
+    qsort(times, LAYER_RUNS, sizeof *times, smaller_first);
+    return times;
+}
+
+/* Least time of the step of the same name and operator, 0 when there is none. */
+static uint64_t same_step(lane *base, const fb_step_info *step)
+{
+    fb_step_info other;
+    for (uint32_t i = 0; base && i < fb_plan_n_steps(base->plan); i++)
+        if (fb_plan_step(base->plan, i, &other) == FB_OK && strcmp(other.name, step->name) == 0 &&
+            strcmp(other.op, step->op) == 0)
+            return step_times(base, i)[0];
+    return 0;
+}
+
+/* base: what layers are compared with, or NULL. */
+static fb_status report_layers(lane *l, lane *base, fb_bench_result *out)
 {
     out->n_layers = fb_plan_n_steps(l->plan);
     out->layers = fb_calloc((size_t)out->n_layers + 1, sizeof *out->layers);
@@ -188,21 +215,22 @@ static fb_status report_layers(lane *l, fb_bench_result *out)
         return fb_fail(FB_E_MEMORY, "no memory for timings");
     for (uint32_t i = 0; i < out->n_layers; i++) {
         fb_step_info step;
-        uint64_t *times = l->steps + (size_t)i * LAYER_RUNS;
         FB_TRY(fb_plan_step(l->plan, i, &step));
-        qsort(times, LAYER_RUNS, sizeof *times, smaller_first);
+        const uint64_t *times = step_times(l, i);
         out->layers[i] =
             (fb_bench_layer){.name = step.name,
                              .op = step.op,
                              .kernel = step.kernel,
                              .median_ns = quantile(times, LAYER_RUNS, 0.5),
+                             .min_ns = times[0],
+                             .base_ns = same_step(base, &step),
                              .macs = step.macs,
                              .ops = step.macs ? out->batch * ops_of(l->model, step.out) : 0};
     }
     return FB_OK;
 }
 
-static fb_status report(lane *l, uint64_t rounds, const fb_measure_options *options,
+static fb_status report(lane *l, lane *base, uint64_t rounds, const fb_measure_options *options,
                         fb_bench_result *out)
 {
     qsort(l->samples, rounds, sizeof *l->samples, smaller_first);
@@ -220,7 +248,33 @@ static fb_status report(lane *l, uint64_t rounds, const fb_measure_options *opti
     out->peak_bytes = out->weight_bytes + out->packed_bytes + out->workspace_bytes;
     out->tensor_bytes = fb_plan_workspace_bytes(l->plan);
     FB_TRY(fb_model_activation_bytes(l->model, &out->activation_bytes));
-    return report_layers(l, out);
+    return report_layers(l, base, out);
+}
+
+static bool has_tables(const fb_model *model)
+{
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        const fb_encoding *e = &model->tensors[i].enc;
+        if (e->kind == FB_ENC_PRODUCT && e->table_bits)
+            return true;
+    }
+    return false;
+}
+
+/* Lanes of the models and, behind them, of a single model with look-up tables on its decoded
+ * weights: what its layers are compared with. */
+static fb_status open_lanes(lane *lanes, const fb_model *const *models, uint32_t n,
+                            const fb_measure_options *options, uint32_t *n_lanes)
+{
+    fb_measure_options decoded = *options;
+    decoded.tables = FB_TABLES_DECODE;
+    for (*n_lanes = 0; *n_lanes < n; ++*n_lanes)
+        FB_TRY(open_lane(&lanes[*n_lanes], models[*n_lanes], options));
+    if (n > 1 || options->tables == FB_TABLES_DECODE || !has_tables(models[0]))
+        return FB_OK;
+    lanes[n].layers_only = true;
+    ++*n_lanes;
+    return open_lane(&lanes[n], models[0], &decoded);
 }
 
 fb_status fb_bench(const fb_model *const *models, uint32_t n, double seconds,
@@ -233,20 +287,22 @@ fb_status fb_bench(const fb_model *const *models, uint32_t n, double seconds,
         results[m] = (fb_bench_result){0};
     if (n < 1 || options->batch < 1)
         return fb_fail(FB_E_ARG, "nothing to time: %u models, batches of %u", n, options->batch);
-    lane *lanes = fb_calloc(n, sizeof *lanes);
+    lane *lanes = fb_calloc((size_t)n + 1, sizeof *lanes);
     if (!lanes)
         return fb_fail(FB_E_MEMORY, "no memory for timings");
     fb_status status;
     uint64_t rounds;
-    for (uint32_t m = 0; m < n; m++)
-        FB_GO(open_lane(&lanes[m], models[m], options));
-    FB_GO(time_all(lanes, n, seconds, options, &rounds));
-    for (uint32_t m = 0; m < n; m++)
-        FB_GO(report(&lanes[m], rounds, options, &results[m]));
+    uint32_t n_lanes = 0;
+    FB_GO(open_lanes(lanes, models, n, options, &n_lanes));
+    FB_GO(time_all(lanes, n_lanes, seconds, options, &rounds));
+    for (uint32_t m = 0; m < n; m++) {
+        lane *base = m > 0 ? &lanes[0] : n_lanes > n ? &lanes[n] : NULL;
+        FB_GO(report(&lanes[m], base, rounds, options, &results[m]));
+    }
 fail:
     for (uint32_t m = 0; status != FB_OK && m < n; m++)
         fb_bench_result_free(&results[m]);
-    release(lanes, n);
+    release(lanes, n + 1);
     return status;
 }
 

@@ -91,10 +91,13 @@ run 0 'run on ONNX' run "$NET" "$GLYPHS/samples/R-5.png" --prep "$PREP" --labels
 
 run 0 bench bench "$NET" net.fewbit --seconds 0.1
 check 'profile by layer' grep -q 'fbk_' out
+check 'layers against the first model' grep -q "^measured: .* in $NET" out
 run 0 'bench --json' bench "$NET" net.fewbit --seconds 0.1 --batch 2 -j 2 --json
 json "r['schema'] == 'fewbit/bench-1' and r['models'][0]['threads'] == 2 and r['models'][0]['batch'] == 2"
 json "all({'file','threads','batch','median_ns','min_ns','peak_bytes','layers'} <= set(m) for m in r['models'])"
-json "all(set(l) == {'name','op','kernel','median_ns','macs','ops'} for m in r['models'] for l in m['layers'])"
+json "all(set(l) == {'name','op','kernel','median_ns','min_ns','base_ns','macs','ops'} for m in r['models'] for l in m['layers'])"
+json "all(l['base_ns'] is None for l in r['models'][0]['layers'])"
+json "sum(l['base_ns'] is not None for l in r['models'][1]['layers'] if l['op'] == 'conv') >= 5"
 json "all(m['min_ns'] <= m['median_ns'] and m['peak_bytes'] > 0 for m in r['models'])"
 
 run 0 diff diff "$NET" net.fewbit --data "$TEST" --limit 32

@@ -30,7 +30,7 @@ static int32_t activation(fb_model *m, const char *name, int32_t rank, const int
 }
 
 typedef struct form {
-    uint8_t sub, stages, table_bits;
+    uint8_t sub, stages, table_bits, n_words;
     uint32_t groups; /* with codebooks of their own */
     int mul;         /* of the first stage; the second has half of it */
 } form;
@@ -47,12 +47,12 @@ static int32_t weight(fb_model *m, const char *name, int32_t rank, const int64_t
         scale[o] = 2e-4f * (float)(1 + draw(4));
     fb_tensor t = m->tensors[index];
     t.enc = (fb_encoding){.kind = FB_ENC_PRODUCT,
-                          .bits = 4,
+                          .bits = (uint8_t)fb_product_bits(f->n_words),
                           .axis = 0,
                           .n_scales = (uint32_t)dims[0],
                           .scale = scale,
                           .sub = f->sub,
-                          .n_words = 16,
+                          .n_words = f->n_words,
                           .n_stages = f->stages,
                           .n_groups = f->groups,
                           .word_bits = 8,
@@ -64,10 +64,10 @@ static int32_t weight(fb_model *m, const char *name, int32_t rank, const int64_t
     for (size_t i = 0; i < p.stages * p.books * p.words; i++)
         for (size_t j = 0; j < fb_product_stored_sub(&p, i / p.words % p.books); j++)
             t.enc.word[i * p.sub + j] = (float)((int)draw(31) - 15);
-    assert_true(fb_packed_bytes(p.n_indices, 4, &bytes));
+    assert_true(fb_packed_bytes(p.n_indices, t.enc.bits, &bytes));
     uint8_t *codes = calloc(1, bytes);
     for (size_t i = 0; i < p.n_indices; i++)
-        fb_packed_put(codes, i, 4, (int32_t)draw(16));
+        fb_packed_put(codes, i, t.enc.bits, (int32_t)draw(f->n_words));
     assert_int_equal(fb_model_set_payload(m, index, &t.enc, codes, bytes), FB_OK);
     free(scale);
     free(t.enc.word);
@@ -114,7 +114,8 @@ static fb_attr conv(int32_t stride, int32_t groups, fb_act act)
 static fb_model *build(void)
 {
     static const fb_act none = {0, 0, 0}, relu = {1, 0, INFINITY};
-    static const form forms[LAYERS] = {{4, 1, 6, 1, 50}, {8, 2, 7, 2, 700}, {3, 1, 8, 1, 300}};
+    static const form forms[LAYERS] = {
+        {4, 1, 6, 100, 1, 50}, {8, 2, 7, 16, 2, 700}, {3, 1, 8, 40, 1, 300}};
     fb_model *m;
     fb_attr no = {.shape = {0}}, first = conv(1, 1, relu), second = conv(2, 2, none);
     assert_int_equal(fb_model_create(&m), FB_OK);

@@ -159,10 +159,19 @@ static fbk_prod_q plain(uint32_t size, uint32_t ic, uint32_t oc, uint32_t k, uin
                         .y_hi = 255};
 }
 
+/* 2 to 16 half the time, else more; beyond 128 only the reference goes. */
+static uint32_t words_of(uint32_t kind)
+{
+    return kind < 4   ? 2 + test_below(15)
+           : kind < 6 ? 17 + test_below(48)
+           : kind < 7 ? 65 + test_below(64)
+                      : 120 + test_below(80);
+}
+
 static void random_layers(void **state)
 {
     (void)state;
-    for (int round = 0; round < 300; round++) {
+    for (int round = 0; round < 400; round++) {
         uint32_t groups = test_below(4) ? 1 : 2 + test_below(2);
         uint32_t ic = groups * (1 + test_below(30)), oc = groups * (1 + test_below(70));
         fbk_prod_q c = plain(1, ic, oc, 1, 1 + test_below(test_below(8) ? 9 : 40));
@@ -181,7 +190,7 @@ static void random_layers(void **state)
         uint32_t right = (c.kw - 1) * c.dil_w; /* enough for one output at least */
         c.oh = (c.ih + (uint32_t)c.pad_t - (c.kh - 1) * c.dil_h - 1) / c.stride_h + 1;
         c.ow = (c.iw + (uint32_t)c.pad_l + right - (c.kw - 1) * c.dil_w - 1) / c.stride_w + 1;
-        c.n_words = 2 + test_below(test_below(4) ? 15 : 40);
+        c.n_words = words_of(test_below(8));
         c.stages = 1 + test_below(FBK_PROD_STAGES);
         c.table_bits = 5 + test_below(4);
         c.x_zero = test_below(2) ? 0 : (int32_t)test_below(256);
@@ -209,10 +218,13 @@ static void large_sums(void **state)
             c.act_lo = -INFINITY;
             c.act_hi = INFINITY;
             check(&c, true);
-            c = plain(1, 5000, 33, 1, 2);
-            c.table_bits = bits;
-            c.x_zero = zero;
-            check(&c, true);
+            for (uint32_t words = 16; words <= 128; words = words * 2 + 7) {
+                c = plain(1, 5000, 33, 1, 2);
+                c.n_words = words;
+                c.table_bits = bits;
+                c.x_zero = zero;
+                check(&c, true);
+            }
         }
     }
 }
@@ -231,6 +243,11 @@ static void bands_and_strips(void **state)
     check(&c, false);
     c = plain(1, 1000, 500, 1, 3);
     check(&c, false);
+    c.n_words = 64;
+    check(&c, false);
+    c = plain(21, 64, 100, 3, 8);
+    c.n_words = 128;
+    check(&c, false);
     c = plain(40, 64, 33, 1, 4);
     check(&c, false);
     c = plain(40, 64, 33, 1, 8);
@@ -246,7 +263,7 @@ static void by_hand(void **state)
 {
     (void)state;
     uint8_t x[2] = {10, 3}, index[2] = {1, 0}, y[2];
-    int8_t word[4] = {-5, 7, 5, -7};
+    int8_t word[40] = {-5, 7, 5, -7};
     int32_t bias[2] = {100, 100};
     float scale[2] = {1, 1};
     uint32_t n;
@@ -258,6 +275,8 @@ static void by_hand(void **state)
         fbk_prod_source s = {index, word, bias, scale};
         c.subs = 1;
         c.n_words = 2;
+        if (!rows[r].plan(&c))
+            c.n_words = 20; /* a row for larger codebooks */
         c.x_zero = 4;
         c.mul[0] = 16384;
         c.y_zero = 0;

@@ -162,6 +162,11 @@ static void writes_the_law(void **state)
     check_law(m, 7);
     assert_true(looks_up(m, "b", FB_TABLES_LOOKUP));
     fb_model_close(&m);
+    m = compressed("pq:d=8,k=64,include=b + int8 + lut:bits=8", 1, false);
+    check_law(m, 8);
+    assert_int_equal(weight_b(m)->enc.n_words, 64);
+    assert_true(looks_up(m, "b", FB_TABLES_LOOKUP));
+    fb_model_close(&m);
 }
 
 /* A bit more halves the step; rounding adds up independently, so errors halve too. */
@@ -209,7 +214,7 @@ static void says_what_it_needs(void **state)
 {
     (void)state;
     const char *methods[] = {"int8 + lut", "pq:d=4,k=16,include=b + lut",
-                             "pq:d=4,k=32,include=b + int8 + lut"};
+                             "pq:d=4,k=256,books=layer,include=b + int8 + lut"};
     for (int i = 0; i < 3; i++) {
         fb_model *m = build(), *out = NULL;
         assert_int_equal(net_compress(m, methods[i], data, 1, false, &out), FB_E_ARG);

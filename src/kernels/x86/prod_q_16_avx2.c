@@ -7,11 +7,12 @@
  * without masking; low and high are exact as long as they stay below 2^16, which CHUNK sees to. */
 #include "kernels/prod_q.h"
 
-#include <immintrin.h>
-#include <string.h>
+#include "kernels/x86/simd_q_avx2.h"
 
 #define KERNEL(suffix) fbk_prod_q_16_avx2##suffix
-enum { LANES = 2, MR = 4, INDEX_BYTES = 64 };
+enum { LANES = 2, MR = 4, NB = 32, INDEX_BYTES = 64, STRIP_BYTES = 160 * 1024 };
+enum { LEAST_WORDS = 2, MOST_WORDS = 16 };
+#define WORDS(c) 16u
 
 /* A sum of bytes is at most 255; a quad adds 1, 2 or 4 of them. */
 #define CHUNK(c) ((c)->table_bits <= 6 ? 256u : (c)->table_bits == 7 ? 128u : 64u)
@@ -24,46 +25,11 @@ static inline void index_put(uint8_t *quad, uint32_t table, uint32_t o, uint8_t 
     *byte = (uint8_t)(*byte | index << (table % 2 * 4));
 }
 
-#include "kernels/x86/prod_q_layout.h"
+#include "kernels/prod_q_layout.h"
 
-typedef __m256i vec;
-
-static inline vec v_load(const void *p)
-{
-    return _mm256_loadu_si256(p);
-}
-
-static inline vec v_codes(const uint8_t *codes, const uint32_t *from, bool near)
-{
-    __m128i first = _mm_loadu_si128((const void *)(codes + from[0]));
-    if (near)
-        return _mm256_broadcastsi128_si256(first);
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(first),
-                                   _mm_loadu_si128((const void *)(codes + from[1])), 1);
-}
-
-#define v_store(p, v)     _mm256_storeu_si256((void *)(p), v)
-#define v_set8(x)         _mm256_set1_epi8(x)
-#define v_shuffle(v, i)   _mm256_shuffle_epi8(v, i)
-#define v_pairs(u, s)     _mm256_maddubs_epi16(u, s)
-#define v_add16(a, b)     _mm256_add_epi16(a, b)
-#define v_mul_round(a, b) _mm256_mulhrs_epi16(a, b)
-#define v_pack(a, b)      _mm256_packs_epi16(a, b)
-#define v_add8(a, b)      _mm256_add_epi8(a, b)
-#define v_max8(a, b)      _mm256_max_epi8(a, b)
-#define v_min8(a, b)      _mm256_min_epi8(a, b)
+#include "kernels/x86/prod_q_vec_avx2.h"
 
 #include "kernels/x86/prod_q_build.h"
-
-/* The 16-bit sums of a chunk, added to 32-bit ones in the order of the outputs. */
-static inline void widen(__m256i whole, __m256i high, __m256i sums[4])
-{
-    __m256i low = _mm256_sub_epi16(whole, _mm256_slli_epi16(high, 8));
-    sums[0] = _mm256_add_epi32(sums[0], _mm256_cvtepu16_epi32(_mm256_castsi256_si128(low)));
-    sums[1] = _mm256_add_epi32(sums[1], _mm256_cvtepu16_epi32(_mm256_extracti128_si256(low, 1)));
-    sums[2] = _mm256_add_epi32(sums[2], _mm256_cvtepu16_epi32(_mm256_castsi256_si128(high)));
-    sums[3] = _mm256_add_epi32(sums[3], _mm256_cvtepu16_epi32(_mm256_extracti128_si256(high, 1)));
-}
 
 /* Keeps an unpacked index vector in its register: clang would unpack it again for each pixel. */
 #define PIN(v) __asm__("" : "+x"(v))
@@ -137,17 +103,8 @@ static inline __attribute__((always_inline)) void micro_kernel(const micro *m, c
         } while (!last);
         PIXELS(WIDEN)
     }
-    for (uint32_t i = 0; i < mr; i++, at += m->oc) {
-        if (k->n == NB) {
-            simd_q_store(&m->out, k->scale, sums[i][0], sums[i][1], m->y, at);
-            simd_q_store(&m->out, k->scale + 16, sums[i][2], sums[i][3], m->y, at + 16);
-            continue;
-        }
-        uint32_t n = k->n < 16 ? k->n : 16;
-        simd_q_finish(&m->out, k->scale, sums[i][0], sums[i][1], m->y, at, n);
-        if (k->n > 16)
-            simd_q_finish(&m->out, k->scale + 16, sums[i][2], sums[i][3], m->y, at + 16, k->n - 16);
-    }
+    for (uint32_t i = 0; i < mr; i++)
+        finish(m, k, sums[i], at + (size_t)i * m->oc);
 }
 
 #define MICRO(mr, sum_of)                                                                          \
@@ -161,14 +118,14 @@ MICROS(1)
 MICROS(2)
 MICROS(4)
 
-static micro_fn *const *micros_of(uint32_t table_bits)
+static micro_fn *const *micros_of(const fbk_prod_q *c)
 {
     static micro_fn *const micros[][MR + 1] = {
         {NULL, micro_1_1, micro_2_1, micro_3_1, micro_4_1},
         {NULL, micro_1_2, micro_2_2, micro_3_2, micro_4_2},
         {NULL, micro_1_4, micro_2_4, micro_3_4, micro_4_4},
     };
-    return micros[table_bits <= 6 ? 2 : table_bits == 7 ? 1 : 0];
+    return micros[c->table_bits <= 6 ? 2 : c->table_bits == 7 ? 1 : 0];
 }
 
-#include "kernels/x86/prod_q_run.h"
+#include "kernels/prod_q_run.h"

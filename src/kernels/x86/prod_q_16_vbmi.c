@@ -3,12 +3,13 @@
  * so that a dot product with ones adds them to 32-bit sums. Nothing is rounded or can overflow. */
 #include "kernels/prod_q.h"
 
-#include <immintrin.h>
-#include <string.h>
+#include "kernels/x86/simd_q_avx2.h"
 
 #define KERNEL(suffix) fbk_prod_q_16_vbmi##suffix
-enum { LANES = 4, MR = 8, INDEX_BYTES = 64 };
-#define CHUNK(c) (1u << 24) /* sums are never widened */
+enum { LANES = 4, MR = 8, NB = 32, INDEX_BYTES = 64, STRIP_BYTES = 160 * 1024 };
+enum { LEAST_WORDS = 2, MOST_WORDS = 16 };
+#define WORDS(c) 16u
+#define CHUNK(c) ((void)(c), 1u << 24) /* sums are never widened */
 
 /* Output o of a block: byte o % 16 * 4 + table, the low half for the first 16 outputs. */
 static inline void index_put(uint8_t *quad, uint32_t table, uint32_t o, uint8_t index)
@@ -17,7 +18,7 @@ static inline void index_put(uint8_t *quad, uint32_t table, uint32_t o, uint8_t 
     *byte = (uint8_t)(*byte | index << (o / 16 * 4));
 }
 
-#include "kernels/x86/prod_q_layout.h"
+#include "kernels/prod_q_layout.h"
 
 typedef __m512i vec;
 
@@ -49,6 +50,7 @@ static inline vec v_codes(const uint8_t *codes, const uint32_t *from, bool near)
 #define v_min8(a, b)      _mm512_min_epi8(a, b)
 
 #include "kernels/x86/prod_q_build.h"
+#include "kernels/x86/prod_q_out_vbmi.h"
 
 /* Named variables instead of arrays, since clang 14 keeps arrays in memory here. */
 #define PIXELS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
@@ -63,15 +65,6 @@ static inline vec v_codes(const uint8_t *codes, const uint32_t *from, bool near)
 #define FINISH(i)                                                                                  \
     if (mr > i)                                                                                    \
         finish(m, k, s##i, t##i, at + (size_t)i * m->oc);
-
-static inline void finish_half(const micro *m, const float *scale, __m512i s, size_t at, uint32_t n)
-{
-    __m256i lo = _mm512_castsi512_si256(s), hi = _mm512_extracti64x4_epi64(s, 1);
-    if (n >= 16)
-        simd_q_store(&m->out, scale, lo, hi, m->y, at);
-    else
-        simd_q_finish(&m->out, scale, lo, hi, m->y, at, n);
-}
 
 static inline void finish(const micro *m, const micro_block *k, __m512i s, __m512i t, size_t at)
 {
@@ -119,12 +112,12 @@ MICRO(6)
 MICRO(7)
 MICRO(8)
 
-static micro_fn *const *micros_of(uint32_t table_bits)
+static micro_fn *const *micros_of(const fbk_prod_q *c)
 {
     static micro_fn *const micros[MR + 1] = {NULL,    micro_1, micro_2, micro_3, micro_4,
                                              micro_5, micro_6, micro_7, micro_8};
-    (void)table_bits; /* 8 bits are as fast as any */
+    (void)c; /* entries of 8 bits are as fast as any */
     return micros;
 }
 
-#include "kernels/x86/prod_q_run.h"
+#include "kernels/prod_q_run.h"

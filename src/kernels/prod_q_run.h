@@ -1,4 +1,141 @@
-/* Look-up convolution on x86: tables and tiles; see prod_q_layout.h. */
+/* Look-up convolution by tables: plan, packing and tiles; see prod_q_layout.h. */
+#ifndef FB_KERNELS_PROD_Q_RUN_H
+#define FB_KERNELS_PROD_Q_RUN_H
+
+static uint32_t table_rows(const fbk_prod_q *c, const layout *l, uint32_t rows)
+{
+    return (rows - 1) * l->stride_h + (c->kh - 1) * c->dil_h + 1;
+}
+
+/* Of a pixel and group, with sub-vectors of an even length. */
+static size_t codes_bytes(const fbk_prod_q *c, const layout *l)
+{
+    return fb_round_up((size_t)c->subs * l->pairs * 2 + SLACK, 64);
+}
+
+/* Rows of a band that are computed together. */
+static uint32_t strip_of(const fbk_prod_q *c, const layout *l, uint32_t rows)
+{
+    while (rows > 1 && (size_t)rows * l->ow > 4 * MR &&
+           table_rows(c, l, rows) * l->row_bytes > STRIP_BYTES)
+        rows = (rows + 1) / 2;
+    if (l->ow == 1 && rows > MR)
+        rows = rows / MR * MR; /* whole micro-tiles where rows are pixels */
+    return rows;
+}
+
+/* Bands that give threads work, and as few as possible otherwise: each builds the rows of tables
+ * above and below it again. One pixel (or a few) is cut by channels instead. */
+bool KERNEL(_plan)(fbk_prod_q *c)
+{
+    if (c->n_words < LEAST_WORDS || c->n_words > MOST_WORDS)
+        return false;
+    layout l = layout_of(c);
+    if (c->d > 64 || (uint64_t)c->kh * c->kw * l.padded > (1u << 22) || c->ic > (1u << 20) ||
+        (uint64_t)l.row_bytes * table_rows(c, &l, 1) > (1u << 30))
+        return false;
+    uint64_t row_lookups = (uint64_t)l.ow * c->oc * c->kh * c->kw * l.tables;
+    uint64_t bands = (row_lookups * l.oh + TILE_LOOKUPS - 1) / TILE_LOOKUPS;
+    uint64_t most = l.ow == 1 ? (l.oh + 4 * MR - 1) / (4 * MR) : (l.oh + 3) / 4;
+    bands = bands > 16 ? 16 : bands;
+    bands = bands > most ? most : bands;
+    uint32_t rows = (uint32_t)((l.oh + bands - 1) / bands);
+    if (l.ow == 1 && rows > MR)
+        rows = (rows + MR - 1) / MR * MR;
+    c->band = rows;
+    c->n_bands = (l.oh + rows - 1) / rows;
+    c->strip = strip_of(c, &l, rows);
+    c->oc_blocks = c->groups * l.blocks;
+    uint64_t splits = 1;
+    if ((uint64_t)l.n * c->n_bands == 1 && (uint64_t)l.oh * l.ow <= 4 * MR)
+        splits = row_lookups * rows / (TILE_LOOKUPS / 4);
+    splits = splits > 8 ? 8 : splits;
+    splits = splits > c->oc_blocks ? c->oc_blocks : splits;
+    c->n_splits = splits ? (uint32_t)splits : 1;
+    c->n_tiles = l.n * c->n_bands * c->n_splits;
+    c->packed_bytes = split(c, &l, NULL).bytes;
+    c->scratch_bytes =
+        fb_round_up(table_rows(c, &l, c->strip) * l.row_bytes, 64) + 2 * codes_bytes(c, &l);
+    return true;
+}
+
+/* The pieces of `quads` quads at `offset` behind piece `last`, which grows where they touch;
+ * returns the new last one. *held: quads since sums were widened. */
+static piece *add_pieces(const fbk_prod_q *c, const layout *l, piece *last, size_t offset,
+                         uint32_t quads, uint32_t *held)
+{
+    uint32_t chunk = CHUNK(c);
+    while (quads > 0) {
+        uint32_t n = quads < chunk ? quads : chunk;
+        bool full = *held + n > chunk;
+        if (full) {
+            last->widen = 1;
+            *held = 0;
+        }
+        if (!full && last->quads && last->offset + last->quads * QUAD * l->words == offset) {
+            last->quads += n;
+        } else {
+            last += last->quads > 0;
+            *last = (piece){(uint32_t)offset, n, 0};
+        }
+        *held += n;
+        quads -= n;
+        offset += (size_t)n * QUAD * l->words;
+    }
+    return last;
+}
+
+static uint32_t pack_pieces(const fbk_prod_q *c, const layout *l, piece *to)
+{
+    uint32_t held = 0;
+    piece *last = to;
+    for (uint32_t r = 0; r < c->kh; r++)
+        for (uint32_t q = 0; q < l->quads; q += l->depth)
+            for (uint32_t s = 0; s < c->kw; s++) {
+                uint32_t n = l->quads - q < l->depth ? l->quads - q : l->depth;
+                size_t offset = r * c->dil_h * l->row_bytes + s * c->dil_w * l->pixel_bytes +
+                                (size_t)q * QUAD * l->words;
+                last = add_pieces(c, l, last, offset, n, &held);
+            }
+    last->widen = 1;
+    return (uint32_t)(last - to) + 1;
+}
+
+/* Place of a quad's indices, in the order of the pieces. */
+static size_t quad_at(const fbk_prod_q *c, const layout *l, uint32_t r, uint32_t s, uint32_t quad)
+{
+    uint32_t first = quad / l->depth * l->depth;
+    uint32_t n = l->quads - first < l->depth ? l->quads - first : l->depth;
+    return (size_t)(r * l->quads + first) * c->kw + s * n + (quad - first);
+}
+
+static void pack_indices(const fbk_prod_q *c, const layout *l, const uint8_t *index, uint32_t o,
+                         uint8_t *to)
+{
+    for (uint32_t tap = 0; tap < c->kh * c->kw; tap++) {
+        const uint8_t *from = index + ((size_t)o * c->kh * c->kw + tap) * l->tables;
+        for (uint32_t t = 0; t < l->tables; t++)
+            index_put(to + quad_at(c, l, tap / c->kw, tap % c->kw, t / QUAD) * INDEX_BYTES,
+                      t % QUAD, o % l->ocg % NB, from[t]);
+    }
+}
+
+void KERNEL(_pack)(const fbk_prod_q *c, const fbk_prod_source *s)
+{
+    layout l = layout_of(c);
+    packed p = split(c, &l, c->packed);
+    memset(c->packed, 0, c->packed_bytes);
+    *p.n_pieces = pack_pieces(c, &l, p.pieces);
+    build_pack(c, &l, s->word, p.build);
+    uint32_t codes = c->kh * c->kw * l.padded << (c->table_bits - 1);
+    for (uint32_t o = 0; o < c->oc; o++) {
+        uint32_t block = o / l.ocg * l.blocks + o % l.ocg / NB;
+        size_t at = (size_t)block * NB + o % l.ocg % NB;
+        p.bias[at] = (int32_t)((uint32_t)s->bias[o] - codes);
+        p.scale[at] = s->scale[o];
+        pack_indices(c, &l, s->index, o, p.index + block * l.block_bytes);
+    }
+}
 
 /* A group's codes with sub-vectors of an even length, readable SLACK bytes on. What lies behind a
  * sub-vector's end meets words that are 0. */
@@ -23,7 +160,6 @@ static const uint8_t *codes_of(const builder *b, const uint8_t *x, uint8_t *room
 static void build_pixels(const builder *b, const uint8_t *x, uint32_t n, size_t step, uint8_t *to)
 {
     const layout *l = b->l;
-    size_t steps = l->padded / LANES;
     for (uint32_t i = 0; i < n; i += 2, x += 2 * step, to += 2 * l->pixel_bytes) {
         bool two = i + 1 < n;
         for (uint32_t g = 0; g < b->c->groups; g++) {
@@ -31,8 +167,7 @@ static void build_pixels(const builder *b, const uint8_t *x, uint32_t n, size_t 
             uint8_t *at = to + g * l->group_bytes, *ats[2] = {at, two ? at + l->pixel_bytes : at};
             codes[0] = codes_of(b, x0, b->codes);
             codes[1] = two ? codes_of(b, x0 + step, b->codes + b->codes_bytes) : codes[0];
-            build_tables(b, codes, b->p->word + g * steps * l->pairs * LANES * 32,
-                         b->p->zero + g * steps * LANES * 16, ats);
+            build_tables(b, g, codes, ats);
         }
     }
 }
@@ -81,7 +216,7 @@ static void run_block(const fbk_prod_q *c, const layout *l, const packed *p, con
                      .scale = p->scale + (size_t)block * NB,
                      .n = l->ocg - first < NB ? l->ocg - first : NB};
     const uint8_t *base = tables + group * l->group_bytes, *next = base;
-    micro_fn *const *micros = micros_of(c->table_bits);
+    micro_fn *const *micros = micros_of(c);
     uint32_t col = 0;
     at += group * l->ocg + first;
     for (uint32_t done = 0; done < pixels;) {
@@ -106,8 +241,9 @@ void KERNEL()(const fbk_prod_q *c, const void *x, void *y, void *scratch, uint32
     layout l = layout_of(c);
     packed p = split(c, &l, c->packed);
     micro m = {p.pieces,
-               l.pieces,
+               *p.n_pieces,
                c->oc,
+               l.chunks,
                {c->f32_out, c->f32_out ? c->act_lo : (float)(c->y_lo - c->y_zero),
                 c->f32_out ? c->act_hi : (float)(c->y_hi - c->y_zero), (int16_t)c->y_zero},
                y};
@@ -119,7 +255,7 @@ void KERNEL()(const fbk_prod_q *c, const void *x, void *y, void *scratch, uint32
     uint8_t *tables = scratch;
     builder b = {c,
                  &l,
-                 &p,
+                 p.build,
                  first + image * image_bytes,
                  first + l.n * image_bytes,
                  tables + fb_round_up(table_rows(c, &l, c->strip) * l.row_bytes, 64),
@@ -141,3 +277,5 @@ void KERNEL()(const fbk_prod_q *c, const void *x, void *y, void *scratch, uint32
             run_block(c, &l, &p, &m, tables, block, rows * l.ow, at);
     }
 }
+
+#endif
