@@ -350,5 +350,5 @@ int main(void)
                                        cmocka_unit_test(any_rows)};
     test_seed();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    return test_rows_report() || failed;
+    return failed ? failed : test_rows_report();
 }

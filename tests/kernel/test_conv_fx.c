@@ -422,5 +422,5 @@ int main(void)
         cmocka_unit_test(test_doubles), cmocka_unit_test(test_was_thorough)};
     test_seed();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    return test_rows_report() || failed;
+    return failed ? failed : test_rows_report();
 }

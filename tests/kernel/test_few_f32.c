@@ -282,5 +282,5 @@ int main(void)
                                        cmocka_unit_test(igemm_codes)};
     test_seed();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    return test_rows_report() || failed;
+    return failed ? failed : test_rows_report();
 }

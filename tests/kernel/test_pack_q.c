@@ -179,5 +179,5 @@ int main(void)
     };
     test_seed();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    return test_rows_report() || failed;
+    return failed ? failed : test_rows_report();
 }

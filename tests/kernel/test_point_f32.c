@@ -414,5 +414,5 @@ int main(void)
                                        cmocka_unit_test(pool_rows), cmocka_unit_test(norm_rows)};
     test_seed();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    return test_rows_report() || failed;
+    return failed ? failed : test_rows_report();
 }
