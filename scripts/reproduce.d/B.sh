@@ -50,7 +50,12 @@ all_rows() { # folder, seed
   row "$1" "$2" 50-w4a4 "int4:abits=4"
   row "$1" "$2" 51-w2a2 "int2:abits=2"
   row "$1" "$2" 60-qcnn "pq:d=8,k=128,layers=conv,exclude=/conv1/Conv + ec"
-  row "$1" "$2" 61-qcnn-fast "pq:d=8,k=16,stages=2,scale=channel,words=8,layers=inner + gptvq + ec"
+  row "$1" "$2" 61-qcnn-fast "pq:d=8,k=16,stages=2,scale=channel,layers=inner + ec"
+  if [ -f "$1/61-qcnn-fast.fewbit" ] && [ ! -f "$1/62-qcnn-fast-lut.fewbit" ]; then
+    "$fewbit" compress "$1/61-qcnn-fast.fewbit" --method "int8 + lut" --data "$cifar/train" --limit 500 -q \
+      -o "$1/62-qcnn-fast-lut.fewbit"
+    echo "$(cat "$1/61-qcnn-fast.method"), then int8 + lut" > "$1/62-qcnn-fast-lut.method"
+  fi
 }
 
 # name, method, bytes, top-1 of each seed's file, and of its float row
