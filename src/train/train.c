@@ -139,7 +139,7 @@ static void hash_model(fb_hash *h, const fb_model *m)
 /* What the state file must have been made for. */
 static fb_status make_key(fb_trainer *t)
 {
-    char text[1024], prep[512];
+    char text[FB_TRAINER_TEXT], prep[512];
     fb_hash h;
     FB_TRY(fb_trainer_text(t, text, sizeof text));
     FB_TRY(fb_prep_format(t->o->prep, prep, sizeof prep));

@@ -175,7 +175,7 @@ static fb_status step_once(fb_trainer *t)
 
 static fb_status note_run(const fb_trainer *t, fb_model *m)
 {
-    char text[1024], print[24];
+    char text[FB_TRAINER_TEXT], print[24];
     FB_TRY(fb_trainer_text(t, text, sizeof text));
     FB_TRY(fb_model_set_prep(m, t->o->prep));
     FB_TRY(fb_model_set_note(m, t->tune ? "tune" : "train", text));

@@ -11,6 +11,8 @@
 #include "train/stream.h"
 #include "train/tuning.h"
 
+enum { FB_TRAINER_TEXT = 16384 }; /* room for what fb_trainer_text writes */
+
 typedef struct fb_trainer {
     const fb_train_options *o;
     const fb_model *model;  /* that is trained */
