@@ -26,9 +26,8 @@ typedef struct fb_trainer {
     fb_model *compressed; /* by its steps before the one that trains; NULL without */
     fb_share_plan plan;   /* of the step that trains, where there is one */
     bool has_plan;
-    uint32_t
-        n_phases;   /* runs of the schedule, one after the other; each begins a step of the plan */
-    uint32_t begun; /* phases */
+    uint32_t n_phases; /* runs of the schedule in turn; each begins a step of the plan */
+    uint32_t begun;    /* phases */
     size_t classes;
 
     fb_train_set samples;
@@ -58,7 +57,7 @@ fb_status fb_trainer_text(const fb_trainer *t, char *text, size_t cap);
 
 /* First step of a phase; of n_phases, the end. */
 uint64_t fb_trainer_phase(const fb_trainer *t, uint32_t phase);
-/* What a state holds; blobs is room for them. */
+/* What a state holds. */
 fb_run_parts fb_trainer_parts(fb_trainer *t);
 
 /* From the step where the run stands to its end, or until it is stopped. *finished false: by the
