@@ -86,29 +86,41 @@ static void affine_forward(const convert *k, float s, size_t n, const float *x, 
         y[i] = s * nearest(clamped(x[i] * inverse, lo, hi));
 }
 
+/* One run of lanes: the sums of the scale's gradient, and dx. */
+static inline void lanes_backward(const convert *k, float inverse, const float *x, const float *dy,
+                                  float *sum, float *dx)
+{
+    const float lo = k->lo, hi = k->hi;
+    for (int j = 0; j < LANES; j++) {
+        float v = x[j] * inverse, c = clamped(v, lo, hi);
+        float inside = v == c ? 1.0f : 0.0f;
+        sum[j] += dy[j] * (nearest(c) - inside * c);
+        dx[j] = inside * dy[j];
+    }
+}
+
 /* dx may be NULL. Returns the sum of the scale's gradient; sums of a run in floats, of runs in
  * doubles. */
 static double affine_backward(const convert *k, float s, size_t n, const float *x, const float *dy,
                               float *dx)
 {
-    const float inverse = 1 / s, lo = k->lo, hi = k->hi;
+    const float inverse = 1 / s;
     double total = 0;
     for (size_t from = 0; from < n; from += RUN) {
-        size_t to = from + RUN < n ? from + RUN : n;
-        float sum[LANES] = {0};
-        for (size_t i = from; i < to; i += LANES) {
-            size_t lanes = to - i < LANES ? to - i : LANES;
-            for (size_t j = 0; j < lanes; j++) {
-                float v = x[i + j] * inverse, c = clamped(v, lo, hi);
-                sum[j] += dy[i + j] * (nearest(c) - (v == c ? v : 0));
-            }
+        size_t to = from + RUN < n ? from + RUN : n, i = from;
+        float sum[LANES] = {0}, unused[LANES];
+        for (; i + LANES <= to; i += LANES)
+            lanes_backward(k, inverse, x + i, dy + i, sum, dx ? dx + i : unused);
+        if (i < to) { /* the last few, padded with what adds nothing */
+            float rest[3][LANES] = {{0}};
+            memcpy(rest[0], x + i, (to - i) * sizeof *x);
+            memcpy(rest[1], dy + i, (to - i) * sizeof *dy);
+            lanes_backward(k, inverse, rest[0], rest[1], sum, rest[2]);
+            if (dx)
+                memcpy(dx + i, rest[2], (to - i) * sizeof *dx);
         }
         for (int j = 0; j < LANES; j++)
             total += (double)sum[j];
-    }
-    for (size_t i = 0; dx && i < n; i++) {
-        float v = x[i] * inverse;
-        dx[i] = v >= lo && v <= hi ? dy[i] : 0;
     }
     return total;
 }
