@@ -8,7 +8,7 @@
  *   levels   y = the nearest level; dx = dy between the outermost ones
  *   plain    y = x */
 #include "numeric/requant.h"
-#include "train/layer.h"
+#include "train/quant_def.h"
 
 #include <math.h>
 #include <string.h>
@@ -18,7 +18,7 @@ enum { SCALE = 0, LANES = 16, RUN = 4096 };
 typedef struct convert {
     const fb_encoding *e;
     float lo, hi;  /* codes less the zero point */
-    float least;   /* below which a learned scale does not fall */
+    float first;   /* the scale that the learned one is a multiple of (quant_def.h) */
     float *level;  /* levels: [n_levels] values, ascending */
     float *middle; /* [n_levels - 1] between them */
 } convert;
@@ -26,8 +26,7 @@ typedef struct convert {
 static float scale_of(const fb_net *net, const fb_layer *l)
 {
     const convert *k = l->self;
-    float s = fb_layer_param(net, l, SCALE)->w[0];
-    return s > k->least ? s : k->least;
+    return fb_quant_scale(fb_layer_param(net, l, SCALE)->w[0], k->first);
 }
 
 static fb_status make_levels(fb_net *net, convert *k)
@@ -59,9 +58,9 @@ static fb_status create(fb_net *net, fb_layer *l)
     float zero = k->e->zero ? (float)k->e->zero[0] : 0;
     k->lo = (float)fb_code_min(k->e->bits, k->e->is_signed) - zero;
     k->hi = (float)fb_code_max(k->e->bits, k->e->is_signed) - zero;
-    k->least = k->e->scale[0] * 1e-3f;
+    k->first = k->e->scale[0];
     FB_TRY(fb_layer_own(net, l, "scale", 1, SCALE, net->learn && net->learn[l->node->out[0]]));
-    fb_layer_param(net, l, SCALE)->w[0] = k->e->scale[0];
+    fb_layer_param(net, l, SCALE)->w[0] = 1;
     return FB_OK;
 }
 
@@ -173,7 +172,8 @@ static fb_status backward(fb_net *net, fb_layer *l, float *const *dx)
     if (k->e->kind == FB_ENC_AFFINE) {
         double g = affine_backward(k, scale_of(net, l), x->n, x->x, y->g, dx[0]);
         if (scale->g)
-            scale->g[0] = (float)(g / sqrt((double)x->n * (double)(k->hi > 1 ? k->hi : 1)));
+            scale->g[0] = (float)(g / sqrt((double)x->n * (double)(k->hi > 1 ? k->hi : 1)) /
+                                  (double)k->first);
     } else if (dx[0] && k->e->kind == FB_ENC_LEVELS) {
         levels_backward(k, x->n, x->x, y->g, dx[0]);
     } else if (dx[0]) {

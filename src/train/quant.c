@@ -13,6 +13,18 @@ fb_status fb_quant_add(fb_quant *q, int k, const char *name, size_t n, const flo
     return fb_net_add_param(q->net, name, n, start, &q->own[k]);
 }
 
+fb_status fb_quant_add_scales(fb_quant *q, size_t n)
+{
+    float *ones = fb_alloc(n * sizeof *ones);
+    if (!ones)
+        return fb_fail(FB_E_MEMORY, "no memory for the network to train");
+    for (size_t i = 0; i < n; i++)
+        ones[i] = 1;
+    fb_status status = fb_quant_add(q, FB_QUANT_SCALE, "weight.scale", n, ones);
+    fb_free(ones);
+    return status;
+}
+
 static const fb_quant_def *def_of(const fb_tensor *as, const fb_quant_options *o)
 {
     switch (as->enc.kind) {

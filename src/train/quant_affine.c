@@ -27,7 +27,7 @@ static int32_t zero_of(const fb_encoding *e, uint32_t at)
 
 static float scale_of(const affine *a, const float *scales, uint32_t at)
 {
-    return fb_quant_floor(scales[at], a->first[at]);
+    return fb_quant_scale(scales[at], a->first[at]);
 }
 
 static fb_status find_runs(fb_quant *q, affine *a)
@@ -112,7 +112,7 @@ static fb_status create(fb_quant *q, float *w)
         FB_TRY(keep_codes(q, a));
     if (q->start)
         place_masters(q, a, w);
-    return fb_quant_add(q, FB_QUANT_SCALE, "weight.scale", e->n_scales, e->scale);
+    return fb_quant_add_scales(q, e->n_scales);
 }
 
 static fb_status forward(fb_quant *q)
@@ -161,7 +161,8 @@ static void backward(fb_quant *q)
     for (uint32_t k = 0; k < e->n_scales; k++) {
         int32_t most = a->hi - zero_of(e, k);
         double over = sqrt((double)a->of[k] * (most > 1 ? most : 1));
-        scale->g[k] = q->options.learn && !e->pow2 ? (float)(a->sum[k] / over) : 0;
+        scale->g[k] =
+            q->options.learn && !e->pow2 ? (float)(a->sum[k] / over / (double)a->first[k]) : 0;
     }
 }
 

@@ -54,11 +54,15 @@ fb_status fb_quant_add(fb_quant *q, int k, const char *name, size_t n, const flo
 /* Room of the net's, zeroed; NULL with no memory. */
 void *fb_quant_room(const fb_quant *q, size_t n, size_t size);
 
-/* A scale that a step brought below a thousandth of what it was stays there. */
-static inline float fb_quant_floor(float s, float first)
+/* Scales learn in units of what they were first, so that an optimizer whose steps have a size of
+ * their own (adam) fits them, however small they are; the gradient is divided by that unit, so that
+ * others take the steps that they would take on the scale itself. A scale does not fall below a
+ * thousandth of what it was. */
+static inline float fb_quant_scale(float r, float first)
 {
-    return s > first * 1e-3f ? s : first * 1e-3f;
+    return first * (r > 1e-3f ? r : 1e-3f);
 }
+fb_status fb_quant_add_scales(fb_quant *q, size_t n);
 
 /* A scale as a file is to hold it: as it was, or in few bytes (fb_share_stored_scale). */
 static inline float fb_quant_stored(float s, float first)

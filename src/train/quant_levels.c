@@ -65,7 +65,7 @@ static uint8_t nearest(const sorted *t, float v)
 static float scale_of(const fb_quant *q, const float *scales, uint32_t at)
 {
     const levels *k = q->self;
-    return fb_quant_floor(scales[at], k->first[at]);
+    return fb_quant_scale(scales[at], k->first[at]);
 }
 
 /* ---- making ---------------------------------------------------------------------------------- */
@@ -123,7 +123,7 @@ static fb_status create(fb_quant *q, float *w)
         k->code[i] = (uint8_t)fb_packed_get(q->as->data, i, e->bits, false);
     if (q->start)
         place_masters(q, w);
-    FB_TRY(fb_quant_add(q, FB_QUANT_SCALE, "weight.scale", e->n_scales, e->scale));
+    FB_TRY(fb_quant_add_scales(q, e->n_scales));
     return add_table(q, k);
 }
 
@@ -195,7 +195,7 @@ static void backward(fb_quant *q)
         double sum = channel_backward(q, c, scale_of(q, scale->w, at), table->w + table_at(q, c),
                                       table->g + table_at(q, c));
         if (scales)
-            scale->g[at] += (float)(sum / sqrt((double)q->n / e->n_scales));
+            scale->g[at] += (float)(sum / sqrt((double)q->n / e->n_scales) / (double)k->first[at]);
     }
     for (size_t i = 0; i < table->n; i++)
         table->g[i] =

@@ -50,7 +50,7 @@ static fb_status create(fb_quant *q, float *w)
     memcpy(first, k->codes.scale, p->ct * sizeof *first);
     k->first = first;
     count_uses(k);
-    FB_TRY(fb_quant_add(q, FB_QUANT_SCALE, "weight.scale", p->ct, k->codes.scale));
+    FB_TRY(fb_quant_add_scales(q, p->ct));
     return fb_quant_add(q, FB_QUANT_TABLE, "weight.words", n_words(p) * p->sub, k->codes.word);
 }
 
@@ -61,7 +61,7 @@ static void set_codes(const fb_quant *q, const float *const *values, fb_product_
     memcpy(c->word, fb_quant_numbers(q, values, q->own[FB_QUANT_TABLE]),
            n_words(&c->p) * c->p.sub * sizeof *c->word);
     for (size_t i = 0; i < c->p.ct; i++)
-        c->scale[i] = fb_quant_floor(scale[i], k->first[i]);
+        c->scale[i] = fb_quant_scale(scale[i], k->first[i]);
 }
 
 static fb_status forward(fb_quant *q)
@@ -106,7 +106,7 @@ static void backward(fb_quant *q)
     memset(words->g, 0, words->n * sizeof *words->g);
     for (size_t ct = 0; ct < p->ct; ct++) {
         double sum = channel_backward(k, ct, g + ct * q->inner, words->g);
-        scale->g[ct] = scales ? (float)(sum / sqrt((double)q->inner)) : 0;
+        scale->g[ct] = scales ? (float)(sum / sqrt((double)q->inner) / (double)k->first[ct]) : 0;
     }
     for (size_t i = 0; i < words->n; i++) {
         uint32_t uses = k->uses[i / p->sub];

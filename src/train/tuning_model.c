@@ -2,6 +2,7 @@
  * into codes, learned scales into activations. */
 #include "compress/bias.h"
 #include "compress/sparse.h"
+#include "train/quant_def.h"
 #include "train/tuning_self.h"
 
 #include <math.h>
@@ -116,9 +117,9 @@ static fb_status write_activations(const writer *w)
         if (l->def != &fb_train_convert || l->param[0] < 0 || !net->params[l->param[0]].g)
             continue;
         const fb_encoding e = w->m->tensors[l->out].enc;
-        float s = value_of(w, l->param[0])[0], least = e.scale[0] * 1e-3f;
-        FB_TRY(fb_model_set_activation(w->m, l->out, e.bits, e.is_signed, s > least ? s : least,
-                                       e.zero ? e.zero[0] : 0));
+        float s = fb_quant_scale(value_of(w, l->param[0])[0], e.scale[0]);
+        FB_TRY(
+            fb_model_set_activation(w->m, l->out, e.bits, e.is_signed, s, e.zero ? e.zero[0] : 0));
     }
     for (size_t i = 0; i < w->m->n_nodes; i++) {
         const fb_node *n = &w->m->nodes[i];

@@ -193,6 +193,12 @@ static void check_slope(setup *s, const float *r, const char *name, size_t n, si
         fail_msg("%s[%zu]: gradient %.5f, slope %.5f", name, at, g, slope);
 }
 
+/* Scales learn in units of what they were, by a gradient over that unit. */
+static double square(float scale)
+{
+    return (double)scale * (double)scale;
+}
+
 static void fill_random(float *r, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -213,7 +219,7 @@ static void test_levels_gradient(void **state)
         if (w->enc.level[k] != 0)
             check_slope(&s, r, "weight.levels", w->enc.n_levels, k, sqrt((double)uses));
     }
-    check_slope(&s, r, "weight.scale", 16, 3, sqrt(9.0 * 8));
+    check_slope(&s, r, "weight.scale", 16, 3, sqrt(9.0 * 8) * square(w->enc.scale[3]));
     end(&s);
 }
 
@@ -222,9 +228,10 @@ static void test_scale_gradient(void **state)
     (void)state;
     float r[NET_IMAGES * 5];
     setup s = begin("w4:include=conv3", false, FB_CODES_FIXED);
+    const fb_tensor *w = &s.small->tensors[net_tensor(s.small, "conv3.weight")];
     fill_random(r, NET_IMAGES * 5);
     for (size_t c = 0; c < 16; c += 5)
-        check_slope(&s, r, "weight.scale", 16, c, sqrt(9.0 * 8 * 7));
+        check_slope(&s, r, "weight.scale", 16, c, sqrt(9.0 * 8 * 7) * square(w->enc.scale[c]));
     end(&s);
 }
 
@@ -242,7 +249,7 @@ static void test_words_gradient(void **state)
             uses += (uint32_t)fb_packed_get(w->data, v, w->enc.bits, false) == k;
         check_slope(&s, r, "weight.words", n, (w->enc.n_words + k) * 4 + k % 4, sqrt((double)uses));
     }
-    check_slope(&s, r, "weight.scale", 16, 7, sqrt(9.0 * 8));
+    check_slope(&s, r, "weight.scale", 16, 7, sqrt(9.0 * 8) * square(w->enc.scale[7]));
     end(&s);
 }
 
