@@ -100,6 +100,16 @@ json "all(l['base_ns'] is None for l in r['models'][0]['layers'])"
 json "sum(l['base_ns'] is not None for l in r['models'][1]['layers'] if l['op'] == 'conv') >= 5"
 json "all(m['min_ns'] <= m['median_ns'] and m['peak_bytes'] > 0 for m in r['models'])"
 
+run 0 'compress to look-ups' compress "$NET" --method 'pq:d=4,k=16,layers=inner + int8 + lut' \
+  --data "$CALIB" --limit 50 --prep "$PREP" -o look.fewbit
+run 0 'bench of look-ups' bench look.fewbit --seconds 0.1
+check 'predicted' grep -q '^predicted: ' out
+check 'against decoded weights' grep -q '^measured: .* decoded weights' out
+run 0 'bench of look-ups --json' bench look.fewbit --seconds 0.1 --json
+json "any(l['kernel'].startswith('fbk_prod_q') and l['base_ns'] > 0 and l['ops'] < l['macs'] for l in r['models'][0]['layers'])"
+run 0 'bench decoded' bench look.fewbit --seconds 0.1 --tables decode --json
+json "all(l['base_ns'] is None for l in r['models'][0]['layers'])"
+
 run 0 diff diff "$NET" net.fewbit --data "$TEST" --limit 32
 check 'verdict' grep -q '^most is added by: ' out
 run 0 'diff --json' diff "$NET" net.fewbit --data "$TEST" --limit 32 --json

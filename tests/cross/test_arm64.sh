@@ -20,11 +20,11 @@ cmake -S . -B "$dir" -G Ninja --toolchain cmake/aarch64-linux-gnu.cmake -DFB_TOO
 
 # What ARM's rows, its float arithmetic and its memory layout can break; the others spend minutes of
 # emulation in plain C.
-only='test_(prod_q|plan_prod|point_q|pack_q|any|numeric|encoding|fixed|format|grid|layout|model|shape)$'
+only='test_(prod_q|conv_q|plan_prod|point_q|pack_q|any|numeric|encoding|fixed|format|grid|layout|model|shape)$'
 ctest --test-dir "$dir" -j "$(nproc)" --output-on-failure -R "$only" || exit 1
 
-# test_prod_q holds every row that the library has to the reference; these must be among them.
+# Kernel tests hold every row that the library has to its reference; these must be among them.
 symbols=$(aarch64-linux-gnu-nm "$dir/libfewbit.a" 2>/dev/null)
-for row in fbk_prod_q_16_neon fbk_prod_q_128_neon; do
+for row in fbk_prod_q_16_neon fbk_prod_q_128_neon fbk_conv_q_4x16_neon; do
   grep -q " T $row\$" <<<"$symbols" || { echo "no $row in the library"; exit 1; }
 done
