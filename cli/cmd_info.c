@@ -2,9 +2,32 @@
 #include "cli.h"
 #include "out.h"
 
+#ifdef FB_HAS_TRAIN
+#include "fewbit/train.h"
+#endif
+
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+/* What was built in: fewbit needs neither oneDNN nor MPI for the rest. */
+static bool has_train(void)
+{
+#ifdef FB_HAS_TRAIN
+    return true;
+#else
+    return false;
+#endif
+}
+
+static bool has_mpi(void)
+{
+#ifdef FB_HAS_TRAIN
+    return fb_train_has_mpi();
+#else
+    return false;
+#endif
+}
 
 static const char *needs(uint32_t cpu)
 {
@@ -102,9 +125,21 @@ static int emit(const arguments *args)
     json_put(report, "version", json_text(fb_version()));
     json_put(report, "cpu", levels);
     json_put(report, "cores", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
+    json_put(report, "train", json_boolean(has_train()));
+    json_put(report, "mpi", json_boolean(has_mpi()));
     json_put(report, "kernels", json_kernels());
     json_put(report, "methods", json_methods());
     return json_emit(args, report);
+}
+
+static void print_summary(void)
+{
+    printf("fewbit %s\ncpu levels usable here: %s%s\ncores: %ld\nkernels: %u, methods: %u\n",
+           fb_version(), fb_cpu_usable() ? "ref," : "", needs(fb_cpu_usable()),
+           sysconf(_SC_NPROCESSORS_ONLN), fb_n_kernels(), fb_n_methods());
+    printf("training: %s\n", has_mpi()     ? "yes, also in several processes (MPI)"
+                             : has_train() ? "yes, in one process (built without MPI)"
+                                           : "no (built without oneDNN)");
 }
 
 static int run(const arguments *args)
@@ -114,10 +149,7 @@ static int run(const arguments *args)
         return code;
     if (want_tables(args)) {
         if (!args->kernels && !args->methods)
-            printf(
-                "fewbit %s\ncpu levels usable here: %s%s\ncores: %ld\nkernels: %u, methods: %u\n",
-                fb_version(), fb_cpu_usable() ? "ref," : "", needs(fb_cpu_usable()),
-                sysconf(_SC_NPROCESSORS_ONLN), fb_n_kernels(), fb_n_methods());
+            print_summary();
         if (args->kernels)
             print_kernels();
         if (args->kernels && args->methods)

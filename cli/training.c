@@ -64,9 +64,10 @@ static void draw_step(progress *p, const fb_train_report *r)
 static bool watch(void *user, const fb_train_report *r)
 {
     progress *p = user;
-    if (!p->quiet && r->epoch_end)
+    bool talk = !p->quiet && r->rank == 0;
+    if (talk && r->epoch_end)
         tell_epoch(p, r);
-    else if (!p->quiet && p->tty)
+    else if (talk && p->tty)
         draw_step(p, r);
     if (!interrupted())
         return true;
@@ -187,6 +188,8 @@ static int report(const arguments *args, const fb_train_result *r)
 int training_finish(const arguments *args, fb_status status, const fb_train_result *result,
                     fb_model *trained)
 {
+    if (result->rank > 0 && (status == FB_OK || status == FB_E_INTERRUPTED)) /* rank 0 tells */
+        return status == FB_OK ? EXIT_DONE : EXIT_INTERRUPTED;
     if (status == FB_OK)
         status = fb_model_save(trained, args->output);
     if (status != FB_OK)

@@ -34,13 +34,15 @@ typedef struct fb_train_report {
     double rate;              /* learning rate of the last step */
     double images_per_second; /* since this call started */
     double seconds_left;      /* at that speed, without the evaluations */
+    uint32_t rank;            /* of this process among those that train together, 0 alone */
     bool epoch_end;           /* then, with validation data: */
     double val_loss, val_top1; /* of the model that would be written now, run by the kernels that
                                   ship; NaN without */
 } fb_train_report;
 
 /* Told after every step and after every epoch's evaluation; false ends the run with
- * FB_E_INTERRUPTED, its state saved. */
+ * FB_E_INTERRUPTED, its state saved. Where processes train together, each is told, any can end the
+ * run of all, and only rank 0's report has validation data. */
 typedef bool (*fb_train_watch)(void *user, const fb_train_report *report);
 
 typedef struct fb_train_options {
@@ -89,7 +91,12 @@ typedef struct fb_train_result {
     bool finished;        /* false: the time limit came first */
     uint64_t resumed;     /* step that the call went on from, 0 = a new run */
     double seconds;       /* of all calls that made the run */
+    uint32_t rank;        /* of this process among those that train together, 0 alone; also set
+                             on failure */
 } fb_train_result;
+
+/* Whether processes can train together: built with MPI. */
+FB_API bool fb_train_has_mpi(void);
 
 /* 15 epochs of 128, sgd with momentum 0.9, decay 5e-4, one-cycle, no augmentation, a checkpoint a
  * minute, distill 0.5 at T = 4 once there is a teacher. */
@@ -102,6 +109,11 @@ FB_API void fb_train_options_default(fb_train_options *options);
  *
  * A model's own batch norms (scale_shift layers, as an import with keep_names leaves them) are
  * measured anew over the first batches before training goes on from its weights.
+ *
+ * Processes that mpirun started train together if each calls this with the same arguments: each
+ * takes an equal share of every batch, and all end with the same network, that of one process
+ * within rounding. Rank 0 alone evaluates, and writes state and log. An error of one process is no
+ * other's: it must end, with an exit code other than 0, which makes mpirun end the others, too.
  *
  * FB_E_UNSUPPORTED for layers without gradient and encoded weights; FB_E_ARG for options out of
  * range, labels beyond the classes, data or a state file that do not fit; FB_E_FORMAT when the

@@ -14,6 +14,12 @@ static inline uint64_t fb_random_next(uint64_t *state)
     return z ^ z >> 31;
 }
 
+/* As if `n` numbers had been drawn. */
+static inline void fb_random_skip(uint64_t *state, uint64_t n)
+{
+    *state += n * 0x9e3779b97f4a7c15u;
+}
+
 /* Uniform in [lo, hi). */
 static inline float fb_random_float(uint64_t *state, float lo, float hi)
 {

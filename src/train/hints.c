@@ -27,7 +27,8 @@ static fb_status match(const fb_model *student, const fb_model *teacher, fb_hint
 {
     h->student_taps = fb_calloc(student->n_nodes + 1, sizeof *h->student_taps);
     h->teacher_taps = fb_calloc(student->n_nodes + 1, sizeof *h->teacher_taps);
-    if (!h->student_taps || !h->teacher_taps)
+    h->power = fb_calloc(student->n_nodes + 1, sizeof *h->power);
+    if (!h->student_taps || !h->teacher_taps || !h->power)
         return fb_fail(FB_E_MEMORY, "no memory for the teacher");
     for (size_t i = 0; i < student->n_nodes; i++) {
         const fb_node *n = &student->nodes[i];
@@ -46,7 +47,7 @@ static fb_status match(const fb_model *student, const fb_model *teacher, fb_hint
 fb_status fb_hints_create(const fb_model *student, const fb_model *teacher,
                           const fb_net_options *options, double weight, fb_hints *h)
 {
-    *h = (fb_hints){.weight = weight};
+    *h = (fb_hints){.weight = weight, .ranks = options->ranks};
     fb_status status = match(student, teacher, h);
     if (status == FB_OK) {
         const fb_net_options o = {.batch = options->batch,
@@ -65,7 +66,29 @@ void fb_hints_free(fb_hints *h)
     fb_net_destroy(&h->teacher);
     fb_free(h->student_taps);
     fb_free(h->teacher_taps);
+    fb_free(h->power);
     *h = (fb_hints){0};
+}
+
+/* Means of t^2 over the batch of all processes. */
+static fb_status measure(const fb_hints *h)
+{
+    for (uint32_t k = 0; k < h->n; k++) {
+        const float *t;
+        float *unused;
+        size_t n;
+        FB_TRY(fb_net_tap(h->teacher, k, &t, &unused, &n));
+        h->power[k] = 0;
+        for (size_t i = 0; i < n; i++)
+            h->power[k] += (double)t[i] * (double)t[i];
+        h->power[k] /= (double)n;
+    }
+    if (!h->ranks)
+        return FB_OK;
+    FB_TRY(fb_ranks_sum(h->ranks, h->power, h->n));
+    for (uint32_t k = 0; k < h->n; k++)
+        h->power[k] /= h->ranks->n;
+    return FB_OK;
 }
 
 fb_status fb_hints_run(const fb_hints *h, fb_net *student, double *loss)
@@ -74,15 +97,13 @@ fb_status fb_hints_run(const fb_hints *h, fb_net *student, double *loss)
     const float *x = fb_net_input(student, &n);
     memcpy(fb_net_input(h->teacher, &n), x, n * sizeof *x);
     FB_TRY(fb_net_forward(h->teacher, FB_NET_EVAL, 0));
+    FB_TRY(measure(h));
     for (uint32_t k = 0; k < h->n; k++) {
         const float *y, *t;
         float *g, *unused;
-        double power = 0;
         FB_TRY(fb_net_tap(student, k, &y, &g, &n));
         FB_TRY(fb_net_tap(h->teacher, k, &t, &unused, &n));
-        for (size_t i = 0; i < n; i++)
-            power += (double)t[i] * (double)t[i];
-        double weight = power > 0 ? h->weight / h->n / (power / (double)n) : 0;
+        double weight = h->power[k] > 0 ? h->weight / h->n / h->power[k] : 0;
         *loss += weight * fb_loss_square(n, y, t, weight, g);
     }
     return FB_OK;

@@ -14,7 +14,9 @@ typedef struct fb_hints {
     fb_net *teacher;                      /* in floats, as the student; NULL: no hints */
     int32_t *student_taps, *teacher_taps; /* [n] tensors of the models */
     uint32_t n;
-    double weight; /* W */
+    double weight;         /* W */
+    double *power;         /* [n] room for mean t^2 */
+    const fb_ranks *ranks; /* that share the batch, as of the student's net */
 } fb_hints;
 
 /* Finds the layers and makes the teacher's net. The student's net is to be made with student_taps.

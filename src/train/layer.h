@@ -74,7 +74,18 @@ struct fb_net {
     fb_dnn_layer **sums; /* [n_values], made where a value has several readers */
     float dropout;
     uint64_t seed, step;
+    const fb_ranks *ranks; /* NULL: the batch is the net's own */
 };
+
+/* How many nets the batch is shared by, and which share this one has. */
+static inline uint32_t fb_net_ranks(const fb_net *net)
+{
+    return net->ranks ? net->ranks->n : 1;
+}
+static inline uint32_t fb_net_rank(const fb_net *net)
+{
+    return net->ranks ? net->ranks->own : 0;
+}
 
 /* "cannot train NODE (OP): ..." */
 fb_status fb_layer_no(const fb_layer *l, const char *format, ...) FB_PRINTF(2, 3);

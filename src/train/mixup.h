@@ -10,8 +10,9 @@
  * step). */
 float fb_mixup_share(double a, uint64_t seed, uint64_t step);
 
-/* x [n][elems]: sample i becomes share x_i + (1 - share) x_(n-1-i); batches are shuffled, so this
- * is as good as any pairing. partner [n] gets the label of the other. */
+/* x [n][elems]: samples 2k and 2k + 1 each become `share` of themselves and 1 - share of the other;
+ * batches are shuffled, so this is as good as any pairing. A last one without a neighbour stays.
+ * partner [n] gets the label of the other. */
 void fb_mixup(float share, size_t n, size_t elems, float *x, const int32_t *labels,
               int32_t *partner);
 

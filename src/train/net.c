@@ -262,6 +262,7 @@ static fb_status build(fb_net *net, const fb_model *model, const fb_net_options 
         return no_memory();
     net->dropout = o->dropout;
     net->seed = o->seed;
+    net->ranks = o->ranks;
     FB_TRY(fb_dnn_create(o->n_threads, &net->dnn));
     FB_TRY(fb_net_split(model, &net->model));
     FB_TRY(make_values(net, o->batch));

@@ -15,6 +15,7 @@
 
 #include "model/model.h"
 #include "model/shape.h"
+#include "train/ranks.h"
 
 typedef struct fb_net fb_net;
 
@@ -36,7 +37,7 @@ static inline const float *fb_param_value(const fb_param *p)
 }
 
 typedef struct fb_net_options {
-    uint32_t batch;      /* >= 1 */
+    uint32_t batch;      /* >= 1; with `ranks`, this process's share of it */
     uint32_t n_threads;  /* 0 = all cores */
     float dropout;       /* [0, 1): share of a dense layer's input that a training step zeroes */
     uint64_t seed;       /* of dropout */
@@ -45,6 +46,9 @@ typedef struct fb_net_options {
     uint32_t n_taps;
     const bool *learn; /* [tensors of the model given] encoded activations whose scale is learned;
                           NULL: none */
+    const fb_ranks *ranks; /* processes that share each batch, equally and in their order: batch
+                              norms, scales of activations and dropout go by the whole batch. Must
+                              outlive the net; NULL: there is one */
 } fb_net_options;
 
 /* FB_E_UNSUPPORTED, with node and operator, for what has no gradient here, for encoded or shared
@@ -79,7 +83,8 @@ typedef enum fb_net_mode {
 /* `step` numbers the training steps: dropout is drawn from (seed, step, layer). */
 fb_status fb_net_forward(fb_net *net, fb_net_mode mode, uint64_t step);
 /* From fb_net_logits_gradient (and those of taps) to the gradient of every parameter; after a
- * forward pass in TRAIN or TRIAL mode. Overwrites parameters' gradients. */
+ * forward pass in TRAIN or TRIAL mode. Overwrites parameters' gradients. With `ranks`, gradients
+ * are those of this process's share; their mean over ranks is the gradient of the mean loss. */
 fb_status fb_net_backward(fb_net *net);
 
 /* After forward: value and, to be added to before backward, gradient of a tapped tensor; forward

@@ -171,9 +171,9 @@ static fb_status backward(fb_net *net, fb_layer *l, float *const *dx)
     const fb_param *scale = fb_layer_param(net, l, SCALE);
     if (k->e->kind == FB_ENC_AFFINE) {
         double g = affine_backward(k, scale_of(net, l), x->n, x->x, y->g, dx[0]);
+        double uses = (double)x->n * fb_net_ranks(net), most = (double)(k->hi > 1 ? k->hi : 1);
         if (scale->g)
-            scale->g[0] = (float)(g / sqrt((double)x->n * (double)(k->hi > 1 ? k->hi : 1)) /
-                                  (double)k->first);
+            scale->g[0] = (float)(g / sqrt(uses * most) / (double)k->first);
     } else if (dx[0] && k->e->kind == FB_ENC_LEVELS) {
         levels_backward(k, x->n, x->x, y->g, dx[0]);
     } else if (dx[0]) {

@@ -13,10 +13,12 @@ static fb_status create(fb_net *net, fb_layer *l)
     return FB_OK;
 }
 
+/* Elements count through the batch of all processes, of which this one's are a part. */
 static void drop(const fb_net *net, const fb_layer *l, size_t n, const float *x, float *y)
 {
     uint64_t state = net->seed ^ (net->step + 1) * UINT64_C(0xd1342543de82ef95);
     state ^= fb_random_next(&state) + (uint64_t)l->out;
+    fb_random_skip(&state, (uint64_t)fb_net_rank(net) * n);
     float scale = 1 / (1 - net->dropout);
     for (size_t i = 0; i < n; i++)
         y[i] = fb_random_float(&state, 0, 1) < net->dropout ? 0 : x[i] * scale;

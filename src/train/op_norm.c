@@ -6,14 +6,20 @@
  *   measuring    y = gamma x + beta: gamma and beta are still the file's scale and shift; sums of x
  *                and x^2 are taken
  *
+ * The batch is that of all processes which train together: one alone leaves training to oneDNN,
+ * several to shared_norm.c.
+ *
  * Where a ReLU follows, it is done here, too. */
 #include "train/layer.h"
+#include "train/shared_norm.h"
 
 #include <math.h>
 
 typedef struct norm {
     fb_dnn_layer *dnn;      /* made at the first training pass: only then is `relu` known */
     float *mean, *variance; /* [c] of the batch */
+    float *scale, *shift;   /* [c] room of the shared norm, */
+    double *sums;           /* [2][c] */
     double *sum, *sum2;     /* [c] of measuring */
     uint64_t seen;          /* values a channel in the sums */
 } norm;
@@ -36,8 +42,12 @@ static fb_status create(fb_net *net, fb_layer *l)
         self->variance = fb_arena_array(net->arena, c, sizeof *self->variance);
         self->sum = fb_arena_array(net->arena, c, sizeof *self->sum);
         self->sum2 = fb_arena_array(net->arena, c, sizeof *self->sum2);
+        self->scale = fb_arena_array(net->arena, c, sizeof *self->scale);
+        self->shift = fb_arena_array(net->arena, c, sizeof *self->shift);
+        self->sums = fb_arena_array(net->arena, 2 * c, sizeof *self->sums);
     }
-    if (!self || !self->mean || !self->variance || !self->sum || !self->sum2)
+    if (!self || !self->mean || !self->variance || !self->sum || !self->sum2 || !self->scale ||
+        !self->shift || !self->sums)
         return fb_fail(FB_E_MEMORY, "no memory for a batch norm");
     float *variance = fb_layer_param(net, l, FB_NORM_VARIANCE)->w;
     for (size_t i = 0; i < c; i++)
@@ -93,13 +103,33 @@ static void run_statistics(fb_net *net, const fb_layer *l, size_t rows, size_t c
     }
 }
 
+static fb_shared_norm shared(const fb_net *net, const fb_layer *l, size_t rows, size_t c)
+{
+    const norm *self = l->self;
+    return (fb_shared_norm){.rows = rows,
+                            .c = c,
+                            .gamma = fb_layer_param(net, l, FB_NORM_GAMMA)->w,
+                            .beta = fb_layer_param(net, l, FB_NORM_BETA)->w,
+                            .relu = l->relu,
+                            .mean = self->mean,
+                            .variance = self->variance,
+                            .scale = self->scale,
+                            .shift = self->shift,
+                            .sums = self->sums,
+                            .ranks = net->ranks};
+}
+
 static fb_status forward_batch(fb_net *net, fb_layer *l, size_t rows, size_t c)
 {
     norm *self = l->self;
     const fb_value *x = fb_layer_in(net, l, 0);
     int64_t n = x->shape.dims[0];
-    if (rows < 2)
+    if (rows * fb_net_ranks(net) < 2)
         return fb_layer_no(l, "one value a channel has no variance; give a larger batch");
+    if (net->ranks) {
+        const fb_shared_norm s = shared(net, l, rows, c);
+        return fb_shared_norm_forward(&s, x->x, fb_layer_out(net, l)->x);
+    }
     if (!self->dnn)
         FB_TRY(fb_dnn_norm(net->dnn, n, (int64_t)rows / n, (int64_t)c, FB_NET_NORM_EPSILON, l->relu,
                            &self->dnn));
@@ -124,7 +154,7 @@ static fb_status forward(fb_net *net, fb_layer *l, fb_net_mode mode)
     } else {
         FB_TRY(forward_batch(net, l, rows, c));
         if (mode == FB_NET_TRAIN)
-            run_statistics(net, l, rows, c);
+            run_statistics(net, l, rows * fb_net_ranks(net), c);
     }
     return FB_OK;
 }
@@ -135,6 +165,10 @@ static fb_status backward(fb_net *net, fb_layer *l, float *const *dx)
     const fb_value *x = fb_layer_in(net, l, 0), *y = fb_layer_out(net, l);
     const fb_param *gamma = fb_layer_param(net, l, FB_NORM_GAMMA);
     const fb_param *beta = fb_layer_param(net, l, FB_NORM_BETA);
+    if (net->ranks) {
+        const fb_shared_norm s = shared(net, l, x->n / channels_of(x), channels_of(x));
+        return fb_shared_norm_backward(&s, x->x, y->g, dx[0], gamma->g, beta->g);
+    }
     /* oneDNN wants somewhere to put it even where nobody asks. */
     float *to = dx[0] ? dx[0] : net->spare;
     return fb_dnn_norm_backward(self->dnn, x->x, gamma->w, beta->w, self->mean, self->variance,
@@ -150,6 +184,11 @@ fb_status fb_norm_adopt(fb_net *net, fb_layer *l)
     float *variance = fb_layer_param(net, l, FB_NORM_VARIANCE)->w;
     if (self->seen == 0)
         return fb_layer_no(l, "nothing was measured");
+    if (net->ranks) {
+        FB_TRY(fb_ranks_sum(net->ranks, self->sum, gamma->n));
+        FB_TRY(fb_ranks_sum(net->ranks, self->sum2, gamma->n));
+        self->seen *= net->ranks->n;
+    }
     for (size_t i = 0; i < gamma->n; i++) {
         double m = self->sum[i] / (double)self->seen;
         double v = self->sum2[i] / (double)self->seen - m * m;

@@ -14,7 +14,7 @@ enum { AHEAD = 3 };
 struct fb_stream {
     const fb_train_set *samples;
     fb_augment augment;
-    uint32_t batch;
+    fb_places places;
     uint64_t seed;
     size_t elems; /* of a sample */
 
@@ -76,14 +76,15 @@ static void make_sample(fb_stream *s, size_t index, uint64_t seed, float *x)
 
 static void make_batch(fb_stream *s, uint64_t step)
 {
-    uint64_t per_epoch = s->samples->n / s->batch, epoch = step / per_epoch;
-    size_t first = (size_t)(step % per_epoch) * s->batch, slot = (size_t)(step % AHEAD);
+    const fb_places *p = &s->places;
+    uint64_t per_epoch = s->samples->n / p->size, epoch = step / per_epoch;
+    size_t first = (size_t)(step % per_epoch) * p->size, slot = (size_t)(step % AHEAD);
     if (epoch != s->epoch)
         shuffle(s, epoch);
-    for (size_t i = 0; i < s->batch; i++) {
-        size_t index = s->order[first + i];
+    for (size_t i = 0; i < p->count; i++) {
+        size_t place = p->first + i, index = s->order[first + place];
         s->labels[slot][i] = s->samples->labels[index];
-        make_sample(s, index, mix(mix(s->seed, step), i), s->x[slot] + i * s->elems);
+        make_sample(s, index, mix(mix(s->seed, step), place), s->x[slot] + i * s->elems);
     }
 }
 
@@ -126,11 +127,12 @@ static fb_status allocate(fb_stream *s)
     s->canvas = fb_calloc(2 * s->elems, sizeof *s->canvas);
     bool all = s->order && s->canvas;
     for (int i = 0; i < AHEAD; i++) {
-        s->x[i] = fb_calloc(s->batch, s->elems * sizeof *s->x[i]);
-        s->labels[i] = fb_calloc(s->batch, sizeof *s->labels[i]);
+        s->x[i] = fb_calloc(s->places.count, s->elems * sizeof *s->x[i]);
+        s->labels[i] = fb_calloc(s->places.count, sizeof *s->labels[i]);
         all = all && s->x[i] && s->labels[i];
     }
-    return all ? FB_OK : fb_fail(FB_E_MEMORY, "no memory for batches of %u samples", s->batch);
+    return all ? FB_OK
+               : fb_fail(FB_E_MEMORY, "no memory for batches of %u samples", s->places.count);
 }
 
 /* Signals stay with the program's own threads. */
@@ -144,17 +146,17 @@ static fb_status start(fb_stream *s)
     return s->started ? FB_OK : fb_fail(FB_E_MEMORY, "cannot start a thread for the batches");
 }
 
-fb_status fb_stream_create(const fb_train_set *samples, const fb_augment *augment, uint32_t batch,
+fb_status fb_stream_create(const fb_train_set *samples, const fb_augment *augment, fb_places places,
                            uint64_t seed, uint64_t first_step, fb_stream **out)
 {
     *out = NULL;
-    FB_TRY(check(samples, augment, batch));
+    FB_TRY(check(samples, augment, places.size));
     fb_stream *s = fb_calloc(1, sizeof *s);
     if (!s)
         return fb_fail(FB_E_MEMORY, "no memory for the batches");
     s->samples = samples;
     s->augment = *augment;
-    s->batch = batch;
+    s->places = places;
     s->seed = seed;
     s->elems = samples->h * samples->w * samples->c;
     s->epoch = UINT64_MAX;
@@ -200,8 +202,8 @@ void fb_stream_next(fb_stream *s, float *x, int32_t *labels)
         pthread_cond_wait(&s->changed, &s->lock);
     pthread_mutex_unlock(&s->lock);
     size_t slot = (size_t)(s->taken % AHEAD);
-    memcpy(x, s->x[slot], s->batch * s->elems * sizeof *x);
-    memcpy(labels, s->labels[slot], s->batch * sizeof *labels);
+    memcpy(x, s->x[slot], s->places.count * s->elems * sizeof *x);
+    memcpy(labels, s->labels[slot], s->places.count * sizeof *labels);
     pthread_mutex_lock(&s->lock);
     s->taken++;
     pthread_cond_broadcast(&s->changed);

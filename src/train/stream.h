@@ -27,10 +27,16 @@ void fb_train_set_free(fb_train_set *s);
 /* Batches for ever: step k is samples k * batch ... of the epoch's order, epochs without their
  * incomplete last batch. What a batch holds is a function of (seed, step) and the set. */
 typedef struct fb_stream fb_stream;
-fb_status fb_stream_create(const fb_train_set *samples, const fb_augment *augment, uint32_t batch,
+
+/* Which places of each batch of `size` are made: `count` from `first` on. */
+typedef struct fb_places {
+    uint32_t size, first, count;
+} fb_places;
+
+fb_status fb_stream_create(const fb_train_set *samples, const fb_augment *augment, fb_places places,
                            uint64_t seed, uint64_t first_step, fb_stream **out);
 void fb_stream_destroy(fb_stream *s); /* NULL is fine */
-/* The next batch: x [batch][h][w][c], labels [batch]. */
+/* Its places of the next batch: x [count][h][w][c], labels [count]. */
 void fb_stream_next(fb_stream *s, float *x, int32_t *labels);
 
 #endif

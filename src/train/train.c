@@ -136,7 +136,7 @@ static void hash_model(fb_hash *h, const fb_model *m)
     }
 }
 
-/* What the state file must have been made for. */
+/* What the state file must have been made for, and all processes started with. */
 static fb_status make_key(fb_trainer *t)
 {
     char text[FB_TRAINER_TEXT], prep[512];
@@ -157,6 +157,42 @@ static fb_status make_key(fb_trainer *t)
 }
 
 /* ---- starting -------------------------------------------------------------------------------- */
+
+/* Every process has the same number of places in a batch, in the order of ranks. */
+static fb_status share_batches(fb_trainer *t)
+{
+    const fb_train_options *o = t->o;
+    t->batch = o->batch / t->ranks->n;
+    if (o->batch % t->ranks->n != 0)
+        return fb_fail(FB_E_ARG, "a batch of %u cannot be shared equally by %u processes", o->batch,
+                       t->ranks->n);
+    if (t->ranks->n > 1 && o->mixup > 0 && t->batch % 2 != 0)
+        return fb_fail(FB_E_ARG,
+                       "mixup blends pairs: a batch of %u gives each of %u processes an odd number",
+                       o->batch, t->ranks->n);
+    return FB_OK;
+}
+
+/* Whether all processes stand where rank 0 does; `what` ends the sentence otherwise. */
+static fb_status agree(const fb_trainer *t, uint64_t x, const char *what)
+{
+    uint32_t rank;
+    FB_TRY(fb_ranks_differ(t->ranks, x, &rank));
+    return rank == 0
+               ? FB_OK
+               : fb_fail(FB_E_ARG, "process %u of %u %s than process 0", rank, t->ranks->n, what);
+}
+
+/* One of the processes shows how far it is. */
+static fb_progress progress_of(const fb_trainer *t)
+{
+    return t->ranks->own == 0 ? t->o->progress : NULL;
+}
+
+static fb_places places_of(const fb_trainer *t)
+{
+    return (fb_places){t->o->batch, t->ranks->own * t->batch, t->batch};
+}
 
 static fb_status check_input(const fb_trainer *t)
 {
@@ -184,12 +220,12 @@ static fb_status make_teacher(fb_trainer *t)
     FB_TRY(fb_data_fits(o->data, &shape));
     fb_measure_options_default(&m);
     m.n_threads = o->n_threads;
-    m.batch = o->batch;
+    m.batch = t->batch;
     FB_TRY(fb_predictor_create(o->teacher, &m, &t->teacher));
     if (fb_predictor_classes(t->teacher) != t->classes)
         return fb_fail(FB_E_ARG, "the teacher has %u classes, the network %zu",
                        fb_predictor_classes(t->teacher), t->classes);
-    t->answers = fb_calloc(o->batch, t->classes * sizeof *t->answers);
+    t->answers = fb_calloc(t->batch, t->classes * sizeof *t->answers);
     return t->answers ? FB_OK : fb_fail(FB_E_MEMORY, "no memory for the teacher's answers");
 }
 
@@ -211,13 +247,29 @@ static fb_status create_net(fb_trainer *t, const fb_net_options *n)
     return FB_OK;
 }
 
+static fb_status make_room(fb_trainer *t)
+{
+    const fb_train_options *o = t->o;
+    size_t learned = 0;
+    for (uint32_t i = 0; t->ranks->n > 1 && i < fb_net_n_params(t->net); i++) {
+        const fb_param *p = fb_net_param(t->net, i);
+        learned += p->g ? p->n : 0;
+    }
+    t->labels = fb_calloc(t->batch, sizeof *t->labels);
+    t->partners = o->mixup > 0 ? fb_calloc(t->batch, sizeof *t->partners) : NULL;
+    t->gradients = learned ? fb_calloc(learned, sizeof *t->gradients) : NULL;
+    bool all = t->labels && (t->partners || !(o->mixup > 0)) && (t->gradients || !learned);
+    return all ? FB_OK : fb_fail(FB_E_MEMORY, "no memory for labels and gradients");
+}
+
 static fb_status make_net(fb_trainer *t)
 {
     const fb_train_options *o = t->o;
-    fb_net_options n = {.batch = o->batch,
+    fb_net_options n = {.batch = t->batch,
                         .n_threads = o->n_threads,
                         .dropout = (float)o->dropout,
-                        .seed = o->seed};
+                        .seed = o->seed,
+                        .ranks = t->ranks->n > 1 ? t->ranks : NULL};
     size_t logits;
     if (o->teacher && o->distill_layers > 0)
         FB_TRY(fb_hints_create(t->model, o->teacher, &n, o->distill_layers, &t->hints));
@@ -225,18 +277,14 @@ static fb_status make_net(fb_trainer *t)
     n.n_taps = t->hints.n;
     FB_TRY(create_net(t, &n));
     (void)fb_net_logits(t->net, &logits);
-    t->classes = logits / o->batch;
-    if (t->classes < 2 || logits % o->batch != 0 || t->samples.n_classes > t->classes)
+    t->classes = logits / t->batch;
+    if (t->classes < 2 || logits % t->batch != 0 || t->samples.n_classes > t->classes)
         return fb_fail(FB_E_ARG, "the data has %u classes, the network %zu outputs",
                        t->samples.n_classes, t->classes);
     if (o->init)
         fb_net_init(t->net, o->seed);
     FB_TRY(fb_optim_create(t->net, &t->optim_options, &t->optim));
-    t->labels = fb_calloc(o->batch, sizeof *t->labels);
-    t->partners = o->mixup > 0 ? fb_calloc(o->batch, sizeof *t->partners) : NULL;
-    return t->labels && (t->partners || !(o->mixup > 0))
-               ? FB_OK
-               : fb_fail(FB_E_MEMORY, "no memory for labels");
+    return make_room(t);
 }
 
 /* Statistics of the model's own batch norms, over the batches that training would begin with. */
@@ -247,7 +295,7 @@ static fb_status measure_norms(fb_trainer *t)
     size_t elems;
     if (t->o->init || !fb_net_has_norms(t->net))
         return FB_OK;
-    FB_TRY(fb_stream_create(&t->samples, &none, t->o->batch, t->o->seed, 0, &t->stream));
+    FB_TRY(fb_stream_create(&t->samples, &none, places_of(t), t->o->seed, 0, &t->stream));
     fb_status status = FB_OK;
     if (t->tuning)
         status = fb_tuning_forward(t->tuning);
@@ -274,12 +322,14 @@ static fb_status start(fb_trainer *t)
     bool found = false;
     FB_TRY(read_options(t));
     FB_TRY(check_input(t));
+    FB_TRY(share_batches(t));
     FB_TRY(make_key(t));
+    FB_TRY(agree(t, t->key, "was given another network, other data or other options"));
     t->run.max_rows = t->epochs;
     t->run.rows = fb_calloc(t->epochs, sizeof *t->run.rows);
     if (!t->run.rows)
         return fb_fail(FB_E_MEMORY, "no memory for %u epochs", t->epochs);
-    FB_TRY(fb_train_set_read(o->data, o->prep, o->progress, o->progress_user, &t->samples));
+    FB_TRY(fb_train_set_read(o->data, o->prep, progress_of(t), o->progress_user, &t->samples));
     FB_TRY(make_net(t));
     FB_TRY(make_teacher(t));
     if (o->ema > 0)
@@ -287,6 +337,7 @@ static fb_status start(fb_trainer *t)
     const fb_run_parts parts = fb_trainer_parts(t);
     if (o->state)
         FB_TRY(fb_checkpoint_read(o->state, t->key, &t->run, &parts, &found));
+    FB_TRY(agree(t, t->run.step, "found another state of the run"));
     for (t->begun = 0; found && t->begun < t->n_phases; t->begun++) {
         if (fb_trainer_phase(t, t->begun) >= t->run.step)
             break;
@@ -300,7 +351,8 @@ static fb_status start(fb_trainer *t)
     t->first_step = t->run.step;
     t->before = t->run.seconds;
     t->started = t->saved = fb_trainer_now();
-    return fb_stream_create(&t->samples, &t->augment, o->batch, o->seed, t->run.step, &t->stream);
+    return fb_stream_create(&t->samples, &t->augment, places_of(t), o->seed, t->run.step,
+                            &t->stream);
 }
 
 static void finish(fb_trainer *t)
@@ -316,6 +368,7 @@ static void finish(fb_trainer *t)
     fb_train_set_free(&t->samples);
     fb_free(t->labels);
     fb_free(t->partners);
+    fb_free(t->gradients);
     fb_free(t->answers);
     fb_hints_free(&t->hints);
     fb_free(t->run.rows);
@@ -324,8 +377,6 @@ static void finish(fb_trainer *t)
 static fb_status run(fb_trainer *t, fb_train_result *result, fb_model **out)
 {
     fb_status status;
-    *out = NULL;
-    *result = (fb_train_result){0};
     FB_GO(start(t));
     result->resumed = t->first_step;
     FB_GO(fb_trainer_loop(t, &result->finished));
@@ -338,11 +389,9 @@ fail:
     return status;
 }
 
-fb_status fb_train(const fb_model *model, const fb_train_options *options, fb_train_result *result,
-                   fb_model **out)
+bool fb_train_has_mpi(void)
 {
-    fb_trainer t = {.o = options, .model = model};
-    return run(&t, result, out);
+    return fb_ranks_built_in();
 }
 
 /* The steps of the method before the one that trains are done at once. */
@@ -364,22 +413,39 @@ static fb_status compress_first(fb_trainer *t)
     o.data = u->calibration;
     o.seed = t->o->seed;
     o.n_threads = t->o->n_threads;
-    o.progress = t->o->progress;
+    o.progress = progress_of(t);
     o.progress_user = t->o->progress_user;
     FB_TRY(fb_compress(t->model, &o, &t->compressed));
     t->model = t->compressed;
     return FB_OK;
 }
 
+static fb_status together(fb_trainer *t, fb_train_result *result, fb_model **out)
+{
+    *out = NULL;
+    *result = (fb_train_result){0};
+    FB_TRY(fb_ranks_start(&t->ranks));
+    fb_status status = t->tune ? compress_first(t) : FB_OK;
+    if (status == FB_OK)
+        status = run(t, result, out);
+    if (status != FB_OK)
+        fb_ranks_give_up();
+    result->rank = t->ranks->own;
+    return status;
+}
+
+fb_status fb_train(const fb_model *model, const fb_train_options *options, fb_train_result *result,
+                   fb_model **out)
+{
+    fb_trainer t = {.o = options, .model = model};
+    return together(&t, result, out);
+}
+
 fb_status fb_tune(const fb_model *model, const fb_tune_options *options, fb_train_result *result,
                   fb_model **out)
 {
     fb_trainer t = {.o = &options->train, .tune = options, .model = model, .source = model};
-    *out = NULL;
-    *result = (fb_train_result){0};
-    fb_status status = compress_first(&t);
-    if (status == FB_OK)
-        status = run(&t, result, out);
+    fb_status status = together(&t, result, out);
     fb_model_close(&t.compressed);
     fb_recipe_free(&t.recipe);
     return status;

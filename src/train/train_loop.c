@@ -50,6 +50,7 @@ static fb_train_report report_of(const fb_trainer *t)
                          .epochs = t->epochs,
                          .step = run->step,
                          .steps = t->steps,
+                         .rank = t->ranks->own,
                          .val_loss = (double)NAN,
                          .val_top1 = (double)NAN};
     r.rate = run->step ? rate_at(t, run->step - 1) : 0;
@@ -84,7 +85,7 @@ fb_train_report fb_trainer_report(const fb_trainer *t)
 fb_status fb_trainer_log(const fb_trainer *t)
 {
     fb_file file;
-    if (!t->o->log)
+    if (!t->o->log || t->ranks->own > 0)
         return FB_OK;
     FB_TRY(fb_file_create(t->o->log, &file));
     fputs("epoch,step,rate,loss,top1,val_loss,val_top1,seconds\n", file.stream);
@@ -99,11 +100,12 @@ fb_status fb_trainer_log(const fb_trainer *t)
     return fb_file_commit(&file);
 }
 
+/* All processes hold the same state, so one writes it. */
 static fb_status save_state(fb_trainer *t)
 {
     t->run.seconds = t->before + fb_trainer_now() - t->started;
     t->saved = fb_trainer_now();
-    if (!t->o->state)
+    if (!t->o->state || t->ranks->own > 0)
         return FB_OK;
     const fb_run_parts parts = fb_trainer_parts(t);
     return fb_checkpoint_write(t->o->state, t->key, &t->run, &parts);
@@ -118,21 +120,57 @@ static void mix(fb_trainer *t, float *x, size_t n)
     t->own = 1;
     if (o->mixup > 0) {
         t->own = fb_mixup_share(o->mixup, o->seed, t->run.step);
-        fb_mixup(t->own, o->batch, n / o->batch, x, t->labels, t->partners);
+        fb_mixup(t->own, t->batch, n / t->batch, x, t->labels, t->partners);
     }
 }
 
 /* Cross-entropy times `weight`, its gradient added to g. */
-static double label_loss(fb_trainer *t, double weight, const float *logits, float *g)
+static double label_loss(fb_trainer *t, double weight, const float *logits, float *g,
+                         uint64_t *correct)
 {
     const fb_train_options *o = t->o;
     double own = (double)t->own, loss;
-    loss = own * fb_loss_cross_entropy(o->batch, t->classes, logits, t->labels, o->smoothing,
-                                       weight * own, g, &t->run.correct);
+    loss = own * fb_loss_cross_entropy(t->batch, t->classes, logits, t->labels, o->smoothing,
+                                       weight * own, g, correct);
     if (own < 1)
-        loss += (1 - own) * fb_loss_cross_entropy(o->batch, t->classes, logits, t->partners,
+        loss += (1 - own) * fb_loss_cross_entropy(t->batch, t->classes, logits, t->partners,
                                                   o->smoothing, weight * (1 - own), g, NULL);
     return weight * loss;
+}
+
+/* From a share of the batch to all of it. */
+static fb_status sum_losses(fb_trainer *t, double *loss, uint64_t correct)
+{
+    double sums[2] = {*loss, (double)correct};
+    FB_TRY(fb_ranks_sum(t->ranks, sums, 2));
+    *loss = sums[0] / t->ranks->n;
+    t->run.correct += (uint64_t)sums[1];
+    return FB_OK;
+}
+
+/* All in one message. */
+static fb_status average_gradients(fb_trainer *t)
+{
+    float *at = t->gradients;
+    if (!at)
+        return FB_OK;
+    for (uint32_t i = 0; i < fb_net_n_params(t->net); i++) {
+        const fb_param *p = fb_net_param(t->net, i);
+        if (!p->g)
+            continue;
+        memcpy(at, p->g, p->n * sizeof *at);
+        at += p->n;
+    }
+    FB_TRY(fb_ranks_mean(t->ranks, t->gradients, (size_t)(at - t->gradients)));
+    at = t->gradients;
+    for (uint32_t i = 0; i < fb_net_n_params(t->net); i++) {
+        fb_param *p = fb_net_param(t->net, i);
+        if (!p->g)
+            continue;
+        memcpy(p->g, at, p->n * sizeof *at);
+        at += p->n;
+    }
+    return FB_OK;
 }
 
 static fb_status step_once(fb_trainer *t)
@@ -143,7 +181,7 @@ static fb_status step_once(fb_trainer *t)
     fb_stream_next(t->stream, x, t->labels);
     mix(t, x, n_x);
     if (t->teacher)
-        FB_TRY(fb_predictor_run(t->teacher, o->batch, x, t->answers));
+        FB_TRY(fb_predictor_run(t->teacher, t->batch, x, t->answers));
     FB_TRY(begin_phases(t));
     if (t->tuning)
         FB_TRY(fb_tuning_forward(t->tuning));
@@ -151,13 +189,15 @@ static fb_status step_once(fb_trainer *t)
     const float *logits = fb_net_logits(t->net, &n_logits);
     float *g = fb_net_logits_gradient(t->net);
     double share = t->teacher ? o->distill : 0, loss;
+    uint64_t correct = 0;
     memset(g, 0, n_logits * sizeof *g);
-    loss = label_loss(t, 1 - share, logits, g);
+    loss = label_loss(t, 1 - share, logits, g, &correct);
     if (t->teacher)
         loss += share *
-                fb_loss_distill(o->batch, t->classes, logits, t->answers, o->temperature, share, g);
+                fb_loss_distill(t->batch, t->classes, logits, t->answers, o->temperature, share, g);
     if (t->hints.teacher)
         FB_TRY(fb_hints_run(&t->hints, t->net, &loss));
+    FB_TRY(sum_losses(t, &loss, correct));
     if (!isfinite(loss))
         return fb_fail(FB_E_FORMAT,
                        "the loss is no longer finite at step %" PRIu64 "; a lower rate may help",
@@ -165,6 +205,7 @@ static fb_status step_once(fb_trainer *t)
     FB_TRY(fb_net_backward(t->net));
     if (t->tuning)
         fb_tuning_backward(t->tuning);
+    FB_TRY(average_gradients(t));
     fb_optim_step(&t->optim, (float)rate_at(t, t->run.step), t->run.step, NULL);
     if (t->average.n)
         fb_average_step(&t->average, t->net, t->run.step);
@@ -194,13 +235,14 @@ fb_status fb_trainer_model(const fb_trainer *t, fb_model **out)
     return status;
 }
 
+/* By rank 0; the others wait where they next need it. */
 static fb_status evaluate(const fb_trainer *t, fb_train_row *row)
 {
     fb_measure_options o;
     fb_eval_result r;
     fb_model *m;
     row->val_loss = row->val_top1 = (double)NAN;
-    if (!t->o->val)
+    if (!t->o->val || t->ranks->own > 0)
         return FB_OK;
     fb_measure_options_default(&o);
     o.n_threads = t->o->n_threads;
@@ -233,30 +275,46 @@ static fb_status end_epoch(fb_trainer *t)
     return fb_trainer_log(t);
 }
 
+/* No process leaves before the state is written: the end of one ends all. */
 static fb_status stopped(fb_trainer *t)
 {
+    uint32_t none = 0;
     FB_TRY(save_state(t));
+    FB_TRY(fb_ranks_any(t->ranks, &none));
     return fb_fail(FB_E_INTERRUPTED, "interrupted after %" PRIu64 " of %" PRIu64 " steps",
                    t->run.step, t->steps);
+}
+
+enum { STOP = 1, OUT_OF_TIME = 2 };
+
+/* What any process wishes; rank 0 has the clock. */
+static fb_status wishes(const fb_trainer *t, const fb_train_report *r, uint32_t *bits)
+{
+    const fb_train_options *o = t->o;
+    bool late = o->time_limit > 0 && fb_trainer_now() - t->started >= o->time_limit;
+    *bits = late && t->ranks->own == 0 ? OUT_OF_TIME : 0;
+    if (o->watch && !o->watch(o->watch_user, r))
+        *bits |= STOP;
+    return fb_ranks_any(t->ranks, bits);
 }
 
 /* An epoch's last step is saved together with its row: a state between two epochs has it. */
 fb_status fb_trainer_loop(fb_trainer *t, bool *finished)
 {
-    const fb_train_options *o = t->o;
+    uint32_t bits;
     *finished = false;
     while (t->run.step < t->steps) {
         FB_TRY(step_once(t));
         bool end = t->run.step % t->per_epoch == 0;
         if (end)
             FB_TRY(end_epoch(t));
-        else if (fb_trainer_now() - t->saved >= o->state_seconds)
+        else if (fb_trainer_now() - t->saved >= t->o->state_seconds)
             FB_TRY(save_state(t));
         const fb_train_report r = end ? fb_trainer_report(t) : report_of(t);
-        if (o->watch && !o->watch(o->watch_user, &r))
+        FB_TRY(wishes(t, &r, &bits));
+        if (bits & STOP)
             return stopped(t);
-        if (o->time_limit > 0 && fb_trainer_now() - t->started >= o->time_limit &&
-            t->run.step < t->steps)
+        if (bits & OUT_OF_TIME && t->run.step < t->steps)
             return save_state(t);
     }
     *finished = true;

@@ -15,6 +15,8 @@ enum { FB_TRAINER_TEXT = 16384 }; /* room for what fb_trainer_text writes */
 
 typedef struct fb_trainer {
     const fb_train_options *o;
+    const fb_ranks *ranks;  /* processes that train together */
+    uint32_t batch;         /* of each of them: its share of o->batch */
     const fb_model *model;  /* that is trained */
     const fb_model *source; /* of fb_tune: before `compressed` */
     fb_optim_options optim_options;
@@ -41,6 +43,7 @@ typedef struct fb_trainer {
     int32_t *labels;   /* [batch] */
     int32_t *partners; /* [batch] labels of what each sample was blended with; NULL without */
     float own;         /* share of the sample itself in a blend */
+    float *gradients;  /* all of them, for several processes; NULL: one */
     float *answers;    /* [batch][classes] of the teacher */
     fb_hints hints;    /* of its layers; teacher NULL without */
 

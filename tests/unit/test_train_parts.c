@@ -310,7 +310,7 @@ static void test_stream(void **state)
     int32_t l[12][BATCH], l_again[BATCH];
     fb_stream *stream;
     static const fb_augment none;
-    OK(fb_stream_create(&s, &none, BATCH, 9, 0, &stream));
+    OK(fb_stream_create(&s, &none, (fb_places){BATCH, 0, BATCH}, 9, 0, &stream));
     for (int k = 0; k < 12; k++)
         fb_stream_next(stream, x[k], l[k]);
     fb_stream_destroy(stream);
@@ -325,13 +325,14 @@ static void test_stream(void **state)
     }
     assert_memory_not_equal(l[0], l[4], sizeof l[0]);
     for (uint64_t from = 0; from < 12; from++) { /* from any step on, the same */
-        OK(fb_stream_create(&s, &none, BATCH, 9, from, &stream));
+        OK(fb_stream_create(&s, &none, (fb_places){BATCH, 0, BATCH}, 9, from, &stream));
         fb_stream_next(stream, again, l_again);
         assert_memory_equal(again, x[from], sizeof again);
         assert_memory_equal(l_again, l[from], sizeof l_again);
         fb_stream_destroy(stream);
     }
-    assert_int_equal(fb_stream_create(&s, &none, COUNT + 1, 9, 0, &stream), FB_E_ARG);
+    assert_int_equal(
+        fb_stream_create(&s, &none, (fb_places){COUNT + 1, 0, COUNT + 1}, 9, 0, &stream), FB_E_ARG);
     assert_non_null(strstr(fb_error(), "23 training samples do not fill one batch of 24"));
 }
 
