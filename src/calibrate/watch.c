@@ -86,6 +86,8 @@ static fb_status run_all(const watcher *w, fb_run *run, const fb_source *source,
         if (o->progress && !o->progress(o->progress_user, o->what, done, source->count))
             return fb_fail(FB_E_INTERRUPTED, "stopped during '%s', after %llu of %llu images",
                            o->what, (unsigned long long)done, (unsigned long long)source->count);
+        if (o->enough && *o->enough)
+            return FB_OK;
         FB_TRY(source->fill(source->user, run, &got));
         if (got == 0)
             return FB_OK;

@@ -11,7 +11,8 @@ typedef struct fb_watch_options {
     uint32_t n_threads, cpu;
     fb_progress progress; /* may be NULL */
     void *progress_user;
-    const char *what; /* name of the phase, for progress */
+    const char *what;   /* name of the phase, for progress */
+    const bool *enough; /* may be NULL; true before a run: the rest is not wanted */
 } fb_watch_options;
 
 /* Told of watched tensor number k, right after the step that wrote it. */

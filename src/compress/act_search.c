@@ -75,6 +75,23 @@ static bool is_settled(const bit_search *s, uint32_t g)
     return group->fixed >= 0 || group->place == FB_ACT_FIRST || s->most[g] <= edge;
 }
 
+/* The first node that writes one of the group's tensors; 0 for the network's input. */
+static uint32_t writer_of(const fb_activations *a, uint32_t g)
+{
+    const fb_model *m = a->job->model;
+    for (uint32_t k = 0; k < m->n_inputs; k++) {
+        int32_t at = a->of_tensor[m->inputs[k]];
+        if (at >= 0 && a->group[at] == g)
+            return 0;
+    }
+    for (uint32_t i = 0; i < m->n_nodes; i++) {
+        int32_t at = m->nodes[i].out[0] >= 0 ? a->of_tensor[m->nodes[i].out[0]] : -1;
+        if (at >= 0 && a->group[at] == g)
+            return i;
+    }
+    return 0;
+}
+
 /* Harm of the group alone, width by width, down to where it ruins the network. */
 static fb_status sense_group(bit_search *s, uint32_t g)
 {
@@ -86,6 +103,7 @@ static fb_status sense_group(bit_search *s, uint32_t g)
     choice[0] = (fb_choice){0, group->elems * s->most[g]};
     if (is_settled(s, g))
         return FB_OK;
+    FB_TRY(fb_judge_hold(&s->t->judge, s->t->a->job->model, writer_of(s->t->a, g)));
     for (unsigned bits = s->most[g]; bits >= least; bits--) {
         unsigned k = s->most[g] - bits;
         fb_verdict verdict;
@@ -260,6 +278,7 @@ static fb_status search_bounds(bound_search *s)
     uint32_t n = s->t->a->n_groups;
     s->total = SWEEPS * 3 * n + 1 + (uint32_t)n_shares;
     s->loss = INFINITY;
+    FB_TRY(fb_judge_hold(&s->t->judge, s->t->a->job->model, 0));
     FB_TRY(try_all(s, 0));
     for (int i = 0; i < n_shares; i++)
         FB_TRY(try_all(s, shares[i] / 64.0));

@@ -99,6 +99,7 @@ static fb_status encode(const search *s, fb_model *m, uint32_t k, double factor)
 static fb_status try_factor(search *s, uint32_t from, uint32_t to, double factor, bool *better)
 {
     fb_model *m = NULL;
+    const fb_bar bar = {.loss = s->loss};
     fb_verdict verdict = {0};
     fb_status status;
     *better = false;
@@ -107,8 +108,8 @@ static fb_status try_factor(search *s, uint32_t from, uint32_t to, double factor
     FB_GO(fb_model_clone(s->best, false, &m));
     for (uint32_t k = from; k < to; k++)
         FB_GO(encode(s, m, k, factor));
-    FB_GO(fb_judge_run(&s->judge, m, &verdict));
-    *better = verdict.loss < s->loss;
+    FB_GO(fb_judge_try(&s->judge, m, &bar, &verdict, better));
+    *better = *better && verdict.loss < s->loss;
     for (uint32_t k = from; k < to && *better; k++) {
         FB_GO(encode(s, s->best, k, factor));
         s->factor[k] = factor;
@@ -143,11 +144,22 @@ static fb_status walk(search *s, uint32_t k, double by, bool *moved)
     return FB_OK;
 }
 
+/* The first node that reads a layer's weights. */
+static uint32_t node_of(const search *s, uint32_t k)
+{
+    const fb_model *m = s->best;
+    uint32_t i = 0;
+    while (i < m->n_nodes && fb_node_weight(m, &m->nodes[i]) != s->clip->layers[k].weight)
+        i++;
+    return i;
+}
+
 /* Each layer by itself, down or else up; what nothing clips stays. */
 static fb_status search_alone(search *s)
 {
     for (uint32_t k = 0; k < s->clip->n; k++) {
         bool moved = s->factor[k] > 1e3;
+        FB_TRY(fb_judge_hold(&s->judge, s->best, node_of(s, k)));
         if (!moved)
             FB_TRY(walk(s, k, 0.8, &moved));
         if (!moved)

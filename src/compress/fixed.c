@@ -20,12 +20,43 @@ static int32_t clamp_fraction(int32_t f)
 
 /* --- what the data say ----------------------------------------------------------------------- */
 
+static void find_askers(const fb_model *m, fb_fixed_net *net)
+{
+    const fb_region *r = &net->region;
+    bool changed = true;
+    for (size_t t = 0; t < m->n_tensors; t++)
+        net->asks[t] = -1;
+    for (uint32_t k = 0; k < net->n_layers; k++) {
+        int32_t leader = r->leader[m->nodes[net->layers[k].node].in[0]];
+        net->asks[leader] = leader;
+    }
+    while (changed) {
+        changed = false;
+        for (size_t i = m->n_nodes; i-- > 0;) {
+            const fb_node *n = &m->nodes[i];
+            int32_t by = n->out[0] >= 0 && r->encoded[n->out[0]] && fb_node_is_carrier(m, n)
+                             ? net->asks[r->leader[n->out[0]]]
+                             : -1;
+            for (uint32_t k = 0; by >= 0 && k < n->n_in; k++) {
+                int32_t t = n->in[k];
+                if (t < 0 || !r->encoded[t] || net->asks[r->leader[t]] >= 0)
+                    continue;
+                net->asks[r->leader[t]] = by;
+                changed = true;
+            }
+        }
+    }
+    for (uint32_t e = 0; e < r->n_encoded; e++)
+        net->asks[net->tensors[e]] = net->asks[r->leader[net->tensors[e]]];
+}
+
 static fb_status find_layers(const fb_model *m, fb_fixed_net *net)
 {
     net->layers = fb_calloc(net->region.n_integer + 1, sizeof *net->layers);
     net->tensors = fb_calloc(net->region.n_encoded + 1, sizeof *net->tensors);
+    net->asks = fb_calloc(m->n_tensors + 1, sizeof *net->asks);
     net->stats = fb_calloc(net->region.n_encoded + 1, sizeof *net->stats);
-    if (!net->layers || !net->tensors || !net->stats)
+    if (!net->layers || !net->tensors || !net->asks || !net->stats)
         return no_memory();
     for (size_t i = 0; i < m->n_nodes; i++) {
         const fb_node *n = &m->nodes[i];
@@ -44,6 +75,7 @@ static fb_status find_layers(const fb_model *m, fb_fixed_net *net)
         if (net->region.encoded[t])
             net->tensors[n++] = (int32_t)t;
     }
+    find_askers(m, net);
     return FB_OK;
 }
 
@@ -170,6 +202,7 @@ void fb_fixed_free(fb_fixed_net *net)
         fb_stats_free(&net->stats[k]);
     fb_free(net->layers);
     fb_free(net->tensors);
+    fb_free(net->asks);
     fb_free(net->stats);
     fb_region_free(&net->region);
     *net = (fb_fixed_net){0};
@@ -186,32 +219,18 @@ typedef struct work {
     int32_t *fraction;      /* [n_tensors] of activations */
 } work;
 
-/* The widest that a reader wants, through carriers; then the widest of those that share. */
 static void spread_bits(work *w)
 {
-    const fb_region *r = &w->net->region;
-    uint32_t k = w->net->n_layers;
-    for (size_t i = w->m->n_nodes; i-- > 0;) {
-        const fb_node *n = &w->m->nodes[i];
-        unsigned bits = 0;
-        if (r->integer[i])
-            bits = w->width[--k].d_bits;
-        else if (n->out[0] >= 0 && r->encoded[n->out[0]] && fb_node_is_carrier(w->m, n))
-            bits = w->choice[n->out[0]].bits;
-        for (uint32_t j = 0; j < (r->integer[i] ? 1 : n->n_in); j++) {
-            if (n->in[j] >= 0 && r->encoded[n->in[j]] && w->choice[n->in[j]].bits < bits)
-                w->choice[n->in[j]].bits = bits;
-        }
+    const fb_fixed_net *net = w->net;
+    for (uint32_t k = 0; k < net->n_layers; k++) {
+        int32_t x = w->m->nodes[net->layers[k].node].in[0];
+        fb_code_choice *c = &w->choice[net->region.leader[x]];
+        c->bits = w->width[k].d_bits > c->bits ? w->width[k].d_bits : c->bits;
     }
-    for (int pass = 0; pass < 2; pass++) {
-        for (uint32_t e = 0; e < r->n_encoded; e++) {
-            fb_code_choice *own = &w->choice[w->net->tensors[e]];
-            fb_code_choice *all = &w->choice[r->leader[w->net->tensors[e]]];
-            if (pass == 0)
-                all->bits = own->bits > all->bits ? own->bits : all->bits;
-            else
-                own->bits = all->bits;
-        }
+    for (uint32_t e = 0; e < net->region.n_encoded; e++) {
+        int32_t t = net->tensors[e];
+        if (net->region.leader[t] != t || net->asks[t] != t)
+            w->choice[t].bits = w->choice[net->asks[t]].bits;
     }
 }
 
@@ -258,10 +277,10 @@ static int32_t choose_fraction(const work *w, int32_t leader, unsigned bits, boo
     return clamp_fraction(best - w->rule->headroom);
 }
 
+/* Of the activations that have bits. */
 static void choose_activations(work *w)
 {
     const fb_fixed_net *net = w->net;
-    spread_bits(w);
     for (uint32_t k = 0; k < net->region.n_encoded; k++) {
         int32_t t = net->tensors[k];
         fb_code_choice *c = &w->choice[net->region.leader[t]];
@@ -270,6 +289,8 @@ static void choose_activations(work *w)
     for (uint32_t k = 0; k < net->region.n_encoded; k++) {
         int32_t t = net->tensors[k], leader = net->region.leader[t];
         fb_code_choice *c = &w->choice[t];
+        if (c->bits == 0)
+            continue;
         c->is_signed = w->choice[leader].is_signed;
         c->pow2 = true;
         w->fraction[t] = choose_fraction(w, leader, c->bits, c->is_signed);
@@ -307,19 +328,29 @@ static void set_scales(const work *w, fb_weight_codes *c, unsigned bits, int32_t
     }
 }
 
-static fb_status encode_weight(const work *w, uint32_t k, int32_t acc_bits, int32_t fx)
+/* The weights of layer k with at most `limit` fraction bits. */
+static fb_status encode_within(const work *w, uint32_t k, unsigned bits, int32_t limit)
 {
-    const fb_fixed_layer *layer = &w->net->layers[k];
-    int32_t weight = fb_node_weight(w->m, &w->m->nodes[layer->node]);
-    unsigned bits = w->width[k].w_bits, d_bits = w->choice[w->m->nodes[layer->node].in[0]].bits;
-    bool x_signed = w->choice[w->m->nodes[layer->node].in[0]].is_signed;
+    int32_t weight = fb_node_weight(w->m, &w->m->nodes[w->net->layers[k].node]);
     fb_weight_rule rule = {.bits = bits,
                            .per_channel = w->rule->per_channel,
                            .range = w->rule->least_error ? FB_WEIGHT_MSE : FB_WEIGHT_MINMAX,
                            .pow2 = true};
     fb_weight_codes codes = {0};
+    FB_TRY(fb_weight_codes_init(&codes, &w->m->tensors[weight], &rule));
+    set_scales(w, &codes, bits, limit);
+    fb_status status = fb_weight_codes_store(&codes, w->m, weight);
+    fb_weight_codes_free(&codes);
+    return status;
+}
+
+static fb_status encode_weight(const work *w, uint32_t k, int32_t acc_bits, int32_t fx)
+{
+    const fb_fixed_layer *layer = &w->net->layers[k];
+    const fb_code_choice *x = &w->choice[w->m->nodes[layer->node].in[0]];
+    unsigned bits = w->width[k].w_bits;
     int32_t limit = MOST_FRACTION;
-    if (w->rule->fit_sums && fb_acc_bound(bits, d_bits, x_signed, layer->terms) > acc_bits) {
+    if (w->rule->fit_sums && fb_acc_bound(bits, x->bits, x->is_signed, layer->terms) > acc_bits) {
         if (w->net->invented)
             return fb_fail(FB_E_ARG,
                            "how coarse its weights must be for an accumulator of %d bits depends "
@@ -327,11 +358,7 @@ static fb_status encode_weight(const work *w, uint32_t k, int32_t acc_bits, int3
                            (int)acc_bits);
         limit = most_fraction(w, k, acc_bits, fx);
     }
-    FB_TRY(fb_weight_codes_init(&codes, &w->m->tensors[weight], &rule));
-    set_scales(w, &codes, bits, limit);
-    fb_status status = fb_weight_codes_store(&codes, w->m, weight);
-    fb_weight_codes_free(&codes);
-    return status;
+    return encode_within(w, k, bits, limit);
 }
 
 /* The finest of the layer's accumulators. */
@@ -378,17 +405,28 @@ static fb_status assign_layer(work *w, uint32_t k)
     return FB_OK;
 }
 
+static fb_status work_open(const fb_fixed_net *net, const fb_fixed_rule *rule, fb_model *m, work *w)
+{
+    *w = (work){.net = net, .rule = rule, .m = m};
+    w->choice = fb_calloc(m->n_tensors + 1, sizeof *w->choice);
+    w->fraction = fb_calloc(m->n_tensors + 1, sizeof *w->fraction);
+    return w->choice && w->fraction ? FB_OK : no_memory();
+}
+
+static void work_close(work *w)
+{
+    fb_free(w->choice);
+    fb_free(w->fraction);
+}
+
 fb_status fb_fixed_assign(const fb_fixed_net *net, const fb_fixed_rule *rule,
                           const fb_fixed_width *width, fb_model *m)
 {
-    work w = {.net = net, .rule = rule, .width = width, .m = m};
-    fb_status status = FB_OK;
-    w.choice = fb_calloc(m->n_tensors + 1, sizeof *w.choice);
-    w.fraction = fb_calloc(m->n_tensors + 1, sizeof *w.fraction);
-    if (!w.choice || !w.fraction) {
-        status = no_memory();
-        goto fail;
-    }
+    work w;
+    fb_status status;
+    FB_GO(work_open(net, rule, m, &w));
+    w.width = width;
+    spread_bits(&w);
     choose_activations(&w);
     for (uint32_t k = 0; k < net->n_layers; k++) {
         status = assign_layer(&w, k);
@@ -399,7 +437,33 @@ fb_status fb_fixed_assign(const fb_fixed_net *net, const fb_fixed_rule *rule,
     }
     status = fb_region_encode(m, &net->region, w.choice);
 fail:
-    fb_free(w.choice);
-    fb_free(w.fraction);
+    work_close(&w);
+    return status;
+}
+
+fb_status fb_fixed_assign_weight(const fb_fixed_net *net, const fb_fixed_rule *rule, uint32_t layer,
+                                 unsigned bits, fb_model *m)
+{
+    const work w = {.net = net, .rule = rule, .m = m};
+    int32_t weight = fb_node_weight(m, &m->nodes[net->layers[layer].node]);
+    if (m->tensors[weight].enc.kind != FB_ENC_PLAIN)
+        return FB_OK;
+    return encode_within(&w, layer, bits, MOST_FRACTION);
+}
+
+fb_status fb_fixed_assign_data(const fb_fixed_net *net, const fb_fixed_rule *rule, int32_t leader,
+                               unsigned bits, fb_model *m)
+{
+    work w;
+    fb_status status;
+    FB_GO(work_open(net, rule, m, &w));
+    for (uint32_t k = 0; k < net->region.n_encoded; k++) {
+        int32_t t = net->tensors[k];
+        w.choice[t].bits = net->asks[t] == leader ? bits : 0;
+    }
+    choose_activations(&w);
+    status = fb_region_encode(m, &net->region, w.choice);
+fail:
+    work_close(&w);
     return status;
 }

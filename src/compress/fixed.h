@@ -21,6 +21,9 @@ typedef struct fb_fixed_net {
     uint32_t n_layers;
     fb_fixed_layer *layers; /* in execution order */
     int32_t *tensors;       /* [region.n_encoded] */
+    int32_t *asks;          /* [n_tensors] by whose width an encoded tensor goes: the leader of its
+                               own group where a layer reads one of these, else of the group that
+                               carriers make of it */
     fb_stats *stats;        /* of each */
     bool invented;          /* by a dry run: nothing is known of the data */
 } fb_fixed_net;
@@ -40,7 +43,8 @@ enum {
 typedef struct fb_fixed_width {
     unsigned w_bits; /* 2..16 */
     unsigned d_bits; /* 2..16, of the input. A tensor that several layers read, or that shares its
-                        encoding with others, takes the widest */
+                        encoding with others, takes the widest; one that none reads, the width of
+                        what carriers make of it */
     unsigned acc_bits;
 } fb_fixed_width;
 
@@ -61,6 +65,15 @@ typedef struct fb_fixed_rule {
  * run. */
 fb_status fb_fixed_assign(const fb_fixed_net *net, const fb_fixed_rule *rule,
                           const fb_fixed_width *width, fb_model *m);
+
+/* One width alone: the weights of a layer, or the activations that go by the width of `leader`'s
+ * group, in `bits` bits as fb_fixed_assign would encode them, while the network's
+ * arithmetic stays that of floats. Weights that were encoded before stay as they are. `m` as above.
+ */
+fb_status fb_fixed_assign_weight(const fb_fixed_net *net, const fb_fixed_rule *rule, uint32_t layer,
+                                 unsigned bits, fb_model *m);
+fb_status fb_fixed_assign_data(const fb_fixed_net *net, const fb_fixed_rule *rule, int32_t leader,
+                               unsigned bits, fb_model *m);
 
 /* Fraction bits of `bits` bits for values up to `most` in magnitude: bits - 1 - ceil(log2 most),
  * one more without a sign bit. */

@@ -1,15 +1,15 @@
 /* Hybrid precision (METHODS D.4): fixed point with weight bits, data bits and accumulator width of
  * each layer tuned on calibration images.
  *
- *   1. How much each tensor alone is harmed by each width: KL to the float network, all else wide.
+ *   1. How much each tensor alone is harmed by each width: KL to the float network, all else float.
  *   2. Widths at a price for each bit (compress/allocate.h, harms taken to add up). mean= spends a
  *      budget; drop= looks for the highest price at which the whole network, run as it is, keeps
  *      its accuracy, then tries every tensor one step narrower, since harms do not quite add up.
  *   3. Accumulators: as narrow as the sums seen allow, then narrower while the accuracy stays. */
+#include "compress/hybrid.h"
+
 #include "base/status.h"
-#include "compress/allocate.h"
-#include "compress/fixed.h"
-#include "compress/judge.h"
+#include "model/fixed.h"
 
 #include <math.h>
 #include <string.h>
@@ -18,6 +18,7 @@ enum {
     OPT_DROP,
     OPT_MEAN,
     OPT_IMAGES,
+    OPT_SENSE,
     OPT_LEAST,
     OPT_MOST,
     OPT_DATA,
@@ -29,92 +30,24 @@ enum {
     OPT_EXCLUDE
 };
 
-enum { MAX_WIDTHS = 10, PRICE_STEPS = 12, BUCKETS = 10000 };
+enum { PRICE_STEPS = 12, BUCKETS = 10000, FIRST_NARROWING = 4 };
 /* A few hundred images cannot tell half a point of accuracy, and a search over hundreds of trials
  * finds the ones that are lucky with them. The divergence from the float network is much finer: so
  * much of it may a point of accuracy cost. */
 #define NATS_A_POINT 0.03
 
-static const unsigned all_widths[MAX_WIDTHS] = {16, 12, 10, 8, 7, 6, 5, 4, 3, 2};
-
-/* Weights of a layer, or the data of all layers whose inputs share an encoding. */
-typedef struct tunable {
-    bool is_data;
-    uint32_t layer; /* of weights */
-    int32_t leader; /* of data */
-    uint64_t elems; /* weights; or values of one image, times data= */
-    fb_choice choice[MAX_WIDTHS];
-    uint32_t n; /* choices: the first n widths */
-} tunable;
-
-typedef struct tuner {
-    fb_job *job;
-    const fb_option *option;
-    fb_fixed_net net;
-    fb_fixed_rule rule;
-    fb_judge judge;
-    double floor;                /* least share of correct answers */
-    double ceiling;              /* largest loss */
-    unsigned widths[MAX_WIDTHS]; /* widest first */
-    uint32_t n_widths;
-    tunable *items;
-    fb_item *list; /* the same for fb_allocate */
-    uint32_t n_items;
-    uint32_t *pick;        /* [n_items] */
-    unsigned *acc;         /* [n_layers] */
-    fb_fixed_width *width; /* [n_layers] */
-    uint64_t done, total;  /* trials, for progress */
-} tuner;
+static const unsigned all_widths[FB_TUNER_WIDTHS] = {16, 12, 10, 8, 7, 6, 5, 4, 3, 2};
 
 static fb_status no_memory(void)
 {
     return fb_fail(FB_E_MEMORY, "no memory to tune widths");
 }
 
-/* --- what is tuned --------------------------------------------------------------------------- */
-
-static int32_t leader_of(const tuner *t, uint32_t layer)
-{
-    const fb_node *n = &t->job->model->nodes[t->net.layers[layer].node];
-    return t->net.region.leader[n->in[0]];
-}
-
-static uint64_t values_of(const tuner *t, int32_t leader)
-{
-    const fb_model *m = t->job->model;
-    uint64_t sum = 0;
-    for (uint32_t k = 0; k < t->net.region.n_encoded; k++) {
-        int64_t n = 0;
-        int32_t x = t->net.tensors[k];
-        if (t->net.region.leader[x] == leader && fb_tensor_elems(&m->tensors[x], 1, &n))
-            sum += (uint64_t)n;
-    }
-    return sum;
-}
-
-static void list_items(tuner *t)
-{
-    const fb_model *m = t->job->model;
-    for (uint32_t k = 0; k < t->net.n_layers; k++) {
-        int64_t n = 0;
-        int32_t w = fb_node_weight(m, &m->nodes[t->net.layers[k].node]), leader = leader_of(t, k);
-        if (fb_tensor_elems(&m->tensors[w], 0, &n))
-            t->items[t->n_items++] = (tunable){.layer = k, .elems = (uint64_t)n};
-        bool known = false;
-        for (uint32_t i = 0; i < t->n_items; i++)
-            known = known || (t->items[i].is_data && t->items[i].leader == leader);
-        double values = (double)values_of(t, leader) * t->option[OPT_DATA].number;
-        if (!known)
-            t->items[t->n_items++] =
-                (tunable){.is_data = true, .leader = leader, .elems = (uint64_t)values};
-    }
-}
-
-static fb_status set_up(tuner *t)
+static fb_status set_up(fb_tuner *t)
 {
     const fb_option *o = t->option;
     size_t n = 2 * (size_t)t->net.n_layers;
-    for (uint32_t k = 0; k < MAX_WIDTHS; k++) {
+    for (uint32_t k = 0; k < FB_TUNER_WIDTHS; k++) {
         if (all_widths[k] >= o[OPT_LEAST].number && all_widths[k] <= o[OPT_MOST].number)
             t->widths[t->n_widths++] = all_widths[k];
     }
@@ -130,78 +63,52 @@ static fb_status set_up(tuner *t)
         return no_memory();
     for (uint32_t k = 0; k < t->net.n_layers; k++)
         t->acc[k] = o[OPT_ACC].choice == 0 ? FB_ACC_DATA : (unsigned)o[OPT_ACC].choice - 1;
-    list_items(t);
+    fb_tuner_list(t);
     return FB_OK;
 }
 
 /* --- trials ---------------------------------------------------------------------------------- */
 
-static void widths_of(const tuner *t, const uint32_t *pick)
+static void widths_of(const fb_tuner *t, const uint32_t *pick)
 {
     for (uint32_t k = 0; k < t->net.n_layers; k++) {
         t->width[k].acc_bits = t->acc[k];
         for (uint32_t i = 0; i < t->n_items; i++) {
-            const tunable *x = &t->items[i];
+            const fb_tunable *x = &t->items[i];
             if (!x->is_data && x->layer == k)
                 t->width[k].w_bits = t->widths[pick[i]];
-            if (x->is_data && x->leader == leader_of(t, k))
+            if (x->is_data && x->leader == fb_tuner_leader(t, k))
                 t->width[k].d_bits = t->widths[pick[i]];
         }
     }
 }
 
-static fb_status try_widths(tuner *t, const uint32_t *pick, fb_verdict *verdict)
+/* The network in these widths. */
+static fb_status build(fb_tuner *t, const uint32_t *pick, fb_model **out)
 {
-    fb_model *trial;
-    FB_TRY(fb_job_report(t->job, "tune widths", t->done, t->total));
-    t->done += t->done + 1 < t->total;
+    FB_TRY(fb_tuner_tell(t));
     widths_of(t, pick);
-    FB_TRY(fb_model_clone(t->job->model, false, &trial));
-    fb_status status = fb_fixed_assign(&t->net, &t->rule, t->width, trial);
-    if (status == FB_OK)
-        status = fb_judge_run(&t->judge, trial, verdict);
-    fb_model_close(&trial);
+    FB_TRY(fb_model_clone(t->job->model, false, out));
+    fb_status status = fb_fixed_assign(&t->net, &t->rule, t->width, *out);
+    if (status != FB_OK)
+        fb_model_close(out);
     return status;
 }
 
-/* Harms of one tensor's widths. Narrower ones than one that alone costs a nat are not tried: no
- * network stands that. A narrower width is never taken for less harmful than a wider one. */
-static fb_status measure_item(tuner *t, tunable *x, double base)
+static fb_status try_widths(fb_tuner *t, const uint32_t *pick, fb_verdict *verdict)
 {
-    const double hopeless = 1;
-    double harm = 0;
-    for (uint32_t k = 0; k < t->n_widths; k++) {
-        fb_verdict v = {.loss = base};
-        memset(t->pick, 0, t->n_items * sizeof *t->pick);
-        t->pick[x - t->items] = k;
-        if (k > 0)
-            FB_TRY(try_widths(t, t->pick, &v));
-        harm = fmax(harm, v.loss - base);
-        x->choice[k] = (fb_choice){harm, x->elems * t->widths[k]};
-        x->n = k + 1;
-        if (harm > hopeless)
-            break;
-    }
-    return FB_OK;
-}
-
-static fb_status measure_harms(tuner *t)
-{
-    fb_verdict base;
-    memset(t->pick, 0, t->n_items * sizeof *t->pick);
-    FB_TRY(try_widths(t, t->pick, &base));
-    for (uint32_t i = 0; i < t->n_items; i++) {
-        FB_TRY(measure_item(t, &t->items[i], base.loss));
-        t->list[i] = (fb_item){t->items[i].choice, t->items[i].n};
-    }
-    return FB_OK;
+    fb_model *trial;
+    FB_TRY(build(t, pick, &trial));
+    fb_status status = fb_judge_run(&t->judge, trial, verdict);
+    fb_model_close(&trial);
+    return status;
 }
 
 /* --- the choice ------------------------------------------------------------------------------ */
 
 /* Harms do not quite add up, so what the knapsack gives is run against the one width that fits the
  * budget everywhere; the better one is kept. */
-static fb_status against_one_width(tuner *t, uint32_t *pick)
+static fb_status against_one_width(fb_tuner *t, uint32_t *pick)
 {
     fb_verdict tuned, same;
     uint32_t k = 0;
@@ -219,7 +126,7 @@ static fb_status against_one_width(tuner *t, uint32_t *pick)
     return FB_OK;
 }
 
-static fb_status spend_budget(tuner *t, uint32_t *pick)
+static fb_status spend_budget(fb_tuner *t, uint32_t *pick)
 {
     uint64_t elems = 0;
     for (uint32_t i = 0; i < t->n_items; i++)
@@ -229,17 +136,29 @@ static fb_status spend_budget(tuner *t, uint32_t *pick)
     return against_one_width(t, pick);
 }
 
-static fb_status passes(tuner *t, const uint32_t *pick, bool *pass)
+/* `trial` receives the network, or NULL where it is not asked for. */
+static fb_status try_bar(fb_tuner *t, const uint32_t *pick, fb_model **trial, bool *pass)
 {
+    const fb_bar bar = {t->ceiling, t->floor};
+    fb_model *m;
     fb_verdict v;
-    FB_TRY(try_widths(t, pick, &v));
-    *pass = v.correct >= t->floor && v.loss <= t->ceiling;
-    return FB_OK;
+    FB_TRY(build(t, pick, &m));
+    fb_status status = fb_judge_try(&t->judge, m, &bar, &v, pass);
+    if (trial && status == FB_OK)
+        *trial = m;
+    else
+        fb_model_close(&m);
+    return status;
+}
+
+static fb_status passes(fb_tuner *t, const uint32_t *pick, bool *pass)
+{
+    return try_bar(t, pick, NULL, pass);
 }
 
 /* Bisects the logarithm of the price of a bit, from next to nothing to more than any harm is worth.
  */
-static fb_status find_price(tuner *t, uint32_t *pick)
+static fb_status find_price(fb_tuner *t, uint32_t *pick)
 {
     double lo = -40, hi = 5;
     bool pass;
@@ -263,7 +182,7 @@ static fb_status find_price(tuner *t, uint32_t *pick)
 }
 
 /* Each tensor one step narrower, the largest first, if the network stands it. */
-static fb_status narrow_further(tuner *t, uint32_t *pick)
+static fb_status narrow_further(fb_tuner *t, uint32_t *pick)
 {
     bool *tried = fb_calloc(t->n_items, sizeof *tried), pass;
     fb_status status = tried ? FB_OK : no_memory();
@@ -286,44 +205,82 @@ static fb_status narrow_further(tuner *t, uint32_t *pick)
     return status;
 }
 
-static int32_t acc_of(const fb_model *m, uint32_t node)
+/* --- accumulators ---------------------------------------------------------------------------- */
+
+static int32_t acc_of(const fb_node *n)
 {
-    const fb_node *n = &m->nodes[node];
-    return n->op == FB_OP_DENSE ? n->attr.dense.fixed.acc_bits : n->attr.conv.fixed.acc_bits;
+    const fb_fixed *law = fb_node_fixed(n);
+    return law ? law->acc_bits : 0;
 }
 
-/* From the widths that hold what was seen, down by one as long as the network stands it. */
-static fb_status narrow_accumulators(tuner *t)
+/* Widths that hold what was seen, and where the layers are once activations are encoded. */
+static fb_status widest_accumulators(fb_tuner *t, uint32_t *node)
+{
+    fb_model *m;
+    uint32_t k = 0;
+    FB_TRY(build(t, t->pick, &m));
+    for (uint32_t i = 0; i < m->n_nodes && k < t->net.n_layers; i++) {
+        if (acc_of(&m->nodes[i]) == 0)
+            continue;
+        node[k] = i;
+        t->acc[k++] = (unsigned)acc_of(&m->nodes[i]);
+    }
+    fb_model_close(&m);
+    return FB_OK;
+}
+
+/* Layer k by `step` bits, if the network stands it; *base is then the narrower one. */
+static fb_status narrow_by(fb_tuner *t, uint32_t k, unsigned step, fb_model **base, bool *pass)
 {
     fb_model *trial;
-    bool pass;
-    widths_of(t, t->pick);
-    FB_TRY(fb_model_clone(t->job->model, false, &trial));
-    fb_status status = fb_fixed_assign(&t->net, &t->rule, t->width, trial);
-    uint32_t k = 0;
-    for (size_t i = 0; i < trial->n_nodes && k < t->net.n_layers && status == FB_OK; i++) {
-        if (acc_of(trial, (uint32_t)i) > 0)
-            t->acc[k++] = (unsigned)acc_of(trial, (uint32_t)i);
+    *pass = false;
+    if (t->acc[k] < FB_ACC_LEAST + step)
+        return FB_OK;
+    t->acc[k] -= step;
+    FB_TRY(try_bar(t, t->pick, &trial, pass));
+    if (*pass) {
+        fb_model *old = *base;
+        *base = trial;
+        trial = old;
+    } else {
+        t->acc[k] += step;
     }
     fb_model_close(&trial);
-    for (k = 0; k < t->net.n_layers && status == FB_OK; k++) {
-        do {
-            t->acc[k]--;
-            pass = false;
-            if (t->acc[k] >= FB_ACC_LEAST)
-                status = passes(t, t->pick, &pass);
-        } while (status == FB_OK && pass);
-        t->acc[k]++;
+    return FB_OK;
+}
+
+/* Front to back, so that what lies before a layer has to be run once. */
+static fb_status narrow_accumulators(fb_tuner *t)
+{
+    fb_model *base = NULL;
+    uint32_t *node = fb_calloc(t->net.n_layers, sizeof *node);
+    fb_status status = node ? FB_OK : no_memory();
+    FB_GO(status);
+    FB_GO(widest_accumulators(t, node));
+    FB_GO(build(t, t->pick, &base));
+    for (uint32_t k = 0; k < t->net.n_layers; k++) {
+        unsigned step = FIRST_NARROWING;
+        while (step > 0) {
+            bool pass;
+            FB_GO(fb_judge_hold(&t->judge, base, node[k]));
+            FB_GO(narrow_by(t, k, step, &base, &pass));
+            step = pass ? step : step / 2;
+        }
     }
+fail:
+    fb_model_close(&base);
+    fb_free(node);
     return status;
 }
 
-static fb_status choose(tuner *t)
+/* --- the step -------------------------------------------------------------------------------- */
+
+static fb_status choose(fb_tuner *t)
 {
     uint32_t *pick = fb_calloc(t->n_items, sizeof *pick);
     fb_status status = pick ? FB_OK : no_memory();
     if (status == FB_OK)
-        status = measure_harms(t);
+        status = fb_tuner_measure(t);
     if (status == FB_OK && t->option[OPT_MEAN].given) {
         status = spend_budget(t, pick);
     } else if (status == FB_OK) {
@@ -336,8 +293,6 @@ static fb_status choose(tuner *t)
     fb_free(pick);
     return status;
 }
-
-/* --- the step -------------------------------------------------------------------------------- */
 
 static fb_status check(const fb_job *job, const fb_option *o)
 {
@@ -352,20 +307,22 @@ static fb_status check(const fb_job *job, const fb_option *o)
 static fb_status apply(fb_job *job, const fb_recipe_step *step)
 {
     const fb_option *o = step->option;
-    tuner t = {.job = job,
-               .option = o,
-               .rule = {.overflow = (fb_overflow)o[OPT_OVERFLOW].choice,
-                        .rounding = (fb_rounding)o[OPT_ROUND].choice,
-                        .per_channel = o[OPT_PER].choice == 1,
-                        .least_error = true,
-                        .positive = true,
-                        .fit_sums = true}};
+    fb_tuner t = {.job = job,
+                  .option = o,
+                  .data = o[OPT_DATA].number,
+                  .rule = {.overflow = (fb_overflow)o[OPT_OVERFLOW].choice,
+                           .rounding = (fb_rounding)o[OPT_ROUND].choice,
+                           .per_channel = o[OPT_PER].choice == 1,
+                           .least_error = true,
+                           .positive = true,
+                           .fit_sums = true}};
     fb_verdict whole;
     fb_status status;
     FB_TRY(check(job, o));
     FB_TRY(fb_fixed_measure(job, o[OPT_INCLUDE].text, o[OPT_EXCLUDE].text, &t.net));
     FB_GO(set_up(&t));
     FB_GO(fb_judge_open(job, (uint64_t)o[OPT_IMAGES].number, &t.judge));
+    FB_GO(fb_judge_open(job, (uint64_t)fmin(o[OPT_SENSE].number, o[OPT_IMAGES].number), &t.sense));
     FB_GO(fb_judge_reference(&t.judge, &whole));
     t.floor = whole.correct - o[OPT_DROP].number / 100 - 1e-9;
     t.ceiling = NATS_A_POINT * o[OPT_DROP].number;
@@ -376,6 +333,7 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
     job->model->entropy = true;
 fail:
     fb_judge_close(&t.judge);
+    fb_judge_close(&t.sense);
     fb_fixed_free(&t.net);
     fb_free(t.items);
     fb_free(t.list);
@@ -389,7 +347,7 @@ const fb_method_def fb_method_hybrid = {
     .name = "hybrid",
     .summary = "fixed point with weight, data and accumulator bits of each layer tuned to a drop",
     .needs_data = true,
-    .n_options = 12,
+    .n_options = 13,
     .options =
         {
             {.key = "drop",
@@ -409,6 +367,12 @@ const fb_method_def fb_method_hybrid = {
              .most = 1e6,
              .preset = "256",
              .meaning = "calibration images that judge, at most"},
+            {.key = "sense",
+             .kind = FB_OPTION_WHOLE,
+             .least = 1,
+             .most = 1e6,
+             .preset = "64",
+             .meaning = "calibration images that tell the harm of one width alone, at most"},
             {.key = "least",
              .kind = FB_OPTION_WHOLE,
              .least = 2,

@@ -7,12 +7,18 @@
 #include <math.h>
 #include <string.h>
 
+enum { FEW_IMAGES = 16 /* tell nothing of their spread */ };
+
+static const size_t most_held = (size_t)400 << 20;
+
 typedef struct court {
     const fb_judge *judge;
-    float *scores; /* where the reference's go; NULL while a candidate is judged */
-    float *row;    /* [classes] */
+    const fb_bar *bar; /* may be NULL */
+    float *scores;     /* where the reference's go; NULL while a candidate is judged */
+    float *row;        /* [classes] */
     uint64_t image, correct, among_five;
-    double loss;
+    double loss, squares; /* sums */
+    bool enough;
 } court;
 
 static fb_status no_memory(void)
@@ -68,10 +74,20 @@ static double distance(const float *wanted, const float *got, size_t n)
     return loss > 0 ? loss : 0;
 }
 
+/* Whether the bar cannot be met any more, or not by any likely chance. */
+static bool is_lost(const court *c)
+{
+    double all = (double)c->judge->samples.count, n = (double)c->image, left = all - n;
+    double mean = c->loss / n, spread = (c->squares / n - mean * mean) / n;
+    if ((double)c->correct + left < c->bar->correct * all || c->loss > c->bar->loss * all)
+        return true;
+    return c->image >= FEW_IMAGES && left > 0 && mean - 4 * sqrt(fmax(spread, 0)) > c->bar->loss;
+}
+
 static fb_status hear_image(court *c, const float *scores)
 {
     const fb_judge *j = c->judge;
-    if (c->image >= j->samples.count) /* repeated, to fill a batch of fixed size */
+    if (c->enough || c->image >= j->samples.count) /* repeated, to fill a batch of fixed size */
         return FB_OK;
     for (size_t i = 0; i < j->classes; i++) {
         if (!isfinite(scores[i]))
@@ -84,8 +100,11 @@ static fb_status hear_image(court *c, const float *scores)
     size_t label = j->labelled ? (size_t)j->samples.labels[c->image] : best_of(wanted, j->classes);
     c->correct += best_of(row, j->classes) == label;
     c->among_five += is_among_five(row, j->classes, label);
-    c->loss += distance(wanted, row, j->classes);
+    double loss = distance(wanted, row, j->classes);
+    c->loss += loss;
+    c->squares += loss * loss;
     c->image++;
+    c->enough = c->enough || (c->bar && is_lost(c));
     return FB_OK;
 }
 
@@ -101,11 +120,12 @@ static fb_status hear(void *user, uint32_t k, const fb_view *view)
     return FB_OK;
 }
 
-static fb_status hold_court(court *c, const fb_model *model, fb_verdict *verdict)
+static fb_status hold_court(court *c, fb_judge *j, const fb_model *model, fb_verdict *verdict)
 {
-    fb_judge *j = (fb_judge *)c->judge;
-    fb_source source = fb_samples_source(&j->samples);
-    FB_TRY(fb_watch(model, &source, model->outputs, 1, &j->options, hear, c));
+    j->stage.samples = &j->samples; /* the judge may have moved */
+    j->stage.options = j->options;
+    j->stage.options.enough = &c->enough;
+    FB_TRY(fb_stage_run(&j->stage, model, hear, c));
     double n = (double)(c->image ? c->image : 1);
     *verdict =
         (fb_verdict){c->image, (double)c->correct / n, (double)c->among_five / n, c->loss / n};
@@ -143,7 +163,7 @@ fb_status fb_judge_open(const fb_job *job, uint64_t images, fb_judge *judge)
     }
     fb_verdict verdict;
     court c = {.judge = judge, .scores = judge->wanted};
-    FB_GO(hold_court(&c, m, &verdict));
+    FB_GO(hold_court(&c, judge, m, &verdict));
     return FB_OK;
 fail:
     fb_judge_close(judge);
@@ -164,18 +184,51 @@ fb_status fb_judge_reference(fb_judge *judge, fb_verdict *verdict)
     return FB_OK;
 }
 
-fb_status fb_judge_run(fb_judge *judge, const fb_model *model, fb_verdict *verdict)
+static fb_status judge_it(fb_judge *judge, const fb_model *model, const fb_bar *bar,
+                          fb_verdict *verdict, bool *lost)
 {
-    court c = {.judge = judge, .row = fb_calloc(judge->classes, sizeof(float))};
+    court c = {.judge = judge, .bar = bar, .row = fb_calloc(judge->classes, sizeof(float))};
     if (!c.row)
         return no_memory();
-    fb_status status = hold_court(&c, model, verdict);
+    fb_status status = hold_court(&c, judge, model, verdict);
+    *lost = c.enough;
     fb_free(c.row);
     return status;
 }
 
+fb_status fb_judge_run(fb_judge *judge, const fb_model *model, fb_verdict *verdict)
+{
+    bool lost;
+    return judge_it(judge, model, NULL, verdict, &lost);
+}
+
+fb_status fb_judge_try(fb_judge *judge, const fb_model *model, const fb_bar *bar,
+                       fb_verdict *verdict, bool *met)
+{
+    bool lost;
+    *met = false;
+    FB_TRY(judge_it(judge, model, bar, verdict, &lost));
+    *met = !lost && verdict->loss <= bar->loss && verdict->correct >= bar->correct;
+    return FB_OK;
+}
+
+fb_status fb_judge_hold(fb_judge *judge, const fb_model *model, uint32_t node)
+{
+    fb_stage *s = &judge->stage;
+    if (s->has_cut && node < s->cut.node) {
+        fb_stage_free(s);
+        *s = (fb_stage){0};
+    }
+    s->model = model;
+    s->most_bytes = most_held;
+    s->samples = &judge->samples;
+    s->options = judge->options;
+    return node > 0 ? fb_stage_advance(s, node - 1) : FB_OK;
+}
+
 void fb_judge_close(fb_judge *judge)
 {
+    fb_stage_free(&judge->stage);
     fb_samples_close(&judge->samples);
     fb_free(judge->wanted);
     *judge = (fb_judge){0};

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-static const size_t most_bytes = (size_t)256 << 20;
+static const size_t usual_bytes = (size_t)256 << 20;
 
 fb_act *fb_node_act(fb_node *n)
 {
@@ -150,6 +150,94 @@ fb_status fb_stage_watch(fb_stage *s, uint32_t node, int32_t tensor, fb_watch_fn
     return status;
 }
 
+/* --- variants -------------------------------------------------------------------------------- */
+
+static bool is_same_code(const fb_encoding *a, const fb_encoding *b)
+{
+    bool same = a->kind == b->kind && a->bits == b->bits && a->is_signed == b->is_signed;
+    if (!same || a->kind == FB_ENC_PLAIN)
+        return same;
+    if (a->n_scales != 1 || b->n_scales != 1 || a->scale[0] != b->scale[0] ||
+        (a->zero ? a->zero[0] : 0) != (b->zero ? b->zero[0] : 0))
+        return false;
+    return a->kind == FB_ENC_AFFINE ||
+           (a->level_bits == b->level_bits && a->n_levels == b->n_levels &&
+            memcmp(a->level, b->level, a->n_levels * sizeof *a->level) == 0);
+}
+
+/* Whether the cut's tensors lie in runs of the variant as they were stored; marks them. */
+static bool fits_variant(const fb_stage *s, const fb_model *variant, uint8_t *in_cut)
+{
+    for (uint32_t k = 0; k < s->cut.n; k++) {
+        int32_t t = s->cut.tensors[k];
+        if (!is_same_code(&s->model->tensors[t].enc, &variant->tensors[t].enc))
+            return false;
+        in_cut[t] = 1;
+    }
+    return true;
+}
+
+/* Keeps the nodes that the outputs need beyond the cut. False where they need the model's inputs.
+ */
+static bool keep_tail(fb_model *m, const uint8_t *in_cut, uint8_t *needed)
+{
+    size_t kept = m->n_nodes;
+    needed[m->outputs[0]] = !in_cut[m->outputs[0]];
+    for (size_t i = m->n_nodes; i-- > 0;) {
+        bool need = false;
+        for (uint32_t k = 0; k < m->nodes[i].n_out; k++)
+            need = need || (m->nodes[i].out[k] >= 0 && needed[m->nodes[i].out[k]]);
+        for (uint32_t k = 0; need && k < m->nodes[i].n_in; k++) {
+            int32_t t = m->nodes[i].in[k];
+            if (t >= 0)
+                needed[t] = !in_cut[t];
+        }
+        if (need)
+            m->nodes[--kept] = m->nodes[i];
+    }
+    m->n_nodes -= kept;
+    memmove(m->nodes, m->nodes + kept, m->n_nodes * sizeof *m->nodes);
+    for (uint32_t k = 0; k < m->n_inputs; k++) {
+        if (needed[m->inputs[k]])
+            return false;
+    }
+    return true;
+}
+
+/* *out NULL: it has to run whole. */
+static fb_status make_tail(const fb_stage *s, const fb_model *variant, fb_model **out)
+{
+    uint8_t *mark = fb_calloc(variant->n_tensors, 2);
+    fb_model *m = NULL;
+    fb_status status = mark ? FB_OK : no_memory();
+    *out = NULL;
+    if (status != FB_OK || !fits_variant(s, variant, mark))
+        goto fail;
+    FB_GO(fb_model_clone(variant, false, &m));
+    if (keep_tail(m, mark, mark + m->n_tensors)) {
+        FB_GO(fb_model_set_io(m, s->cut.tensors, s->cut.n, variant->outputs, 1));
+        FB_GO(fb_model_compact(m));
+        *out = m;
+        m = NULL;
+    }
+fail:
+    fb_model_close(&m);
+    fb_free(mark);
+    return status;
+}
+
+fb_status fb_stage_run(fb_stage *s, const fb_model *variant, fb_watch_fn fn, void *user)
+{
+    fb_model *tail = NULL;
+    if (s->has_cut)
+        FB_TRY(make_tail(s, variant, &tail));
+    const fb_model *m = tail ? tail : variant;
+    fb_source source = tail ? source_of(s) : fb_samples_source(s->samples);
+    fb_status status = fb_watch(m, &source, m->outputs, 1, &s->options, fn, user);
+    fb_model_close(&tail);
+    return status;
+}
+
 /* --- moving on ------------------------------------------------------------------------------- */
 
 /* Marks, for each tensor alive behind `node`: 1 it is in the cut already, 2 a node writes it as its
@@ -221,7 +309,7 @@ static bool fits(const fb_stage *s, const uint8_t *live)
             !fb_size_add(total, bytes, &total))
             return false;
     }
-    return total <= most_bytes;
+    return total <= (s->most_bytes ? s->most_bytes : usual_bytes);
 }
 
 /* Runs the piece for the tensors that are not in the cut yet, into `next`. */

@@ -19,6 +19,7 @@ typedef struct fb_stage {
     const fb_model *model; /* may change from fb_stage_... call to call, but not before the cut */
     fb_watch_options options;
     fb_samples *samples; /* what the model's input gets */
+    size_t most_bytes;   /* that a cut may take; 0: 256 MiB */
     uint64_t runs;       /* known after the first cut */
     uint64_t at;         /* next run to feed */
     bool has_cut;        /* else pieces start at the model's input */
@@ -35,8 +36,14 @@ fb_status fb_stage_watch(fb_stage *stage, uint32_t node, int32_t tensor, fb_watc
                          void *user);
 
 /* Moves the cut behind `node`, where it does not lie there already, unless what is alive there
- * would take more than 256 MiB: then it stays, and the next piece is longer. */
+ * would take more than most_bytes: then it stays, and the next piece is longer. */
 fb_status fb_stage_advance(fb_stage *stage, uint32_t node);
+
+/* Tells `fn` of the first output of a variant of the model, once a run: a model with the same
+ * tensors (and more behind them) that computes the same ones at the cut, which is the caller's to
+ * see to. It runs from there; as a whole where there is no cut, where it stores a tensor of the cut
+ * otherwise, or where it needs one that is not in it. */
+fb_status fb_stage_run(fb_stage *stage, const fb_model *variant, fb_watch_fn fn, void *user);
 
 void fb_stage_free(fb_stage *stage);
 
