@@ -7,7 +7,8 @@
 typedef struct watcher {
     const fb_model *model;
     const int32_t *tensors;
-    int32_t *of_step; /* [steps] watched tensor that the step writes, or -1 */
+    int32_t *of_step; /* [steps] first watched tensor that the step writes, or -1 */
+    int32_t *next;    /* [n] the next that is the same tensor, or -1 */
     uint32_t *inputs; /* [n_inputs] watched tensors that are model inputs */
     uint32_t n, n_inputs;
     fb_watch_fn fn;
@@ -30,7 +31,9 @@ static fb_status tell(const watcher *w, const fb_run *run, uint32_t k)
 static fb_status on_step(void *user, const fb_run *run, uint32_t step)
 {
     const watcher *w = user;
-    return w->of_step[step] >= 0 ? tell(w, run, (uint32_t)w->of_step[step]) : FB_OK;
+    for (int32_t k = w->of_step[step]; k >= 0; k = w->next[k])
+        FB_TRY(tell(w, run, (uint32_t)k));
+    return FB_OK;
 }
 
 static bool is_input(const fb_model *model, int32_t tensor)
@@ -49,15 +52,17 @@ static fb_status find_steps(watcher *w, const fb_plan *plan)
     size_t n_tensors = fb_model_n_tensors(w->model);
     int32_t *of_tensor = fb_alloc(n_tensors * sizeof *of_tensor);
     w->of_step = fb_alloc(n_steps * sizeof *w->of_step);
+    w->next = fb_calloc(w->n, sizeof *w->next);
     w->inputs = fb_calloc(w->n, sizeof *w->inputs);
     fb_status status = FB_OK;
-    if (!of_tensor || !w->of_step || !w->inputs) {
+    if (!of_tensor || !w->of_step || !w->next || !w->inputs) {
         status = fb_fail(FB_E_MEMORY, "no memory to watch %u tensors", w->n);
         goto fail;
     }
     for (size_t t = 0; t < n_tensors; t++)
         of_tensor[t] = -1;
-    for (uint32_t k = 0; k < w->n; k++) {
+    for (uint32_t k = w->n; k-- > 0;) { /* from the end, so that a tensor's are told in order */
+        w->next[k] = of_tensor[w->tensors[k]];
         of_tensor[w->tensors[k]] = (int32_t)k;
         if (is_input(w->model, w->tensors[k]))
             w->inputs[w->n_inputs++] = k;
@@ -66,7 +71,8 @@ static fb_status find_steps(watcher *w, const fb_plan *plan)
         fb_step_info info;
         FB_GO(fb_plan_step(plan, i, &info));
         w->of_step[i] = info.out >= 0 ? of_tensor[info.out] : -1;
-        found += w->of_step[i] >= 0;
+        for (int32_t k = w->of_step[i]; k >= 0; k = w->next[k])
+            found++;
     }
     if (found + w->n_inputs != w->n)
         status = fb_fail(FB_E_INTERNAL, "%u of %u tensors to watch are not written by any step",
@@ -117,6 +123,7 @@ fail:
     fb_run_destroy(&run);
     fb_plan_destroy(&plan);
     fb_free(w.of_step);
+    fb_free(w.next);
     fb_free(w.inputs);
     return status;
 }

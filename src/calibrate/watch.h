@@ -19,8 +19,8 @@ typedef struct fb_watch_options {
 typedef fb_status (*fb_watch_fn)(void *user, uint32_t k, const fb_view *view);
 
 /* Runs the model over all samples of the source, from the first. Each of tensors [n] is a model
- * input or the first output of a layer. A failure of `fn` ends it; the sentence then names the
- * tensor. FB_E_INTERRUPTED when progress asks to stop. */
+ * input or the first output of a layer; a tensor may stand there twice. A failure of `fn` ends it;
+ * the sentence then names the tensor. FB_E_INTERRUPTED when progress asks to stop. */
 fb_status fb_watch(const fb_model *model, const fb_source *source, const int32_t *tensors,
                    uint32_t n, const fb_watch_options *options, fb_watch_fn fn, void *user);
 

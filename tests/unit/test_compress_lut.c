@@ -28,8 +28,9 @@ static int close_all(void **state)
     return unlink(images);
 }
 
-/* a - pool - b - mean - flatten - fc; b has 32 channels, in and out. */
-static fb_model *build(void)
+/* a - pool - b - mean - flatten - fc; b has 32 channels, in and out. With a fork, c reads what b
+ * reads, and both are added. */
+static fb_model *build_net(bool fork)
 {
     const fb_act relu = {1, 0, INFINITY};
     fb_model *m;
@@ -39,7 +40,14 @@ static fb_model *build(void)
     net_ok(fb_model_add_tensor(m, "image", FB_F32, 4, sample_dims(-1, 12, 12, 3), &x));
     t = net_conv(m, "a", x, 32, 3, 1, relu);
     t = net_max_pool(m, "pool", t);
+    u = t;
     t = net_conv(m, "b", t, 32, 3, 1, relu);
+    if (fork) {
+        u = net_conv(m, "c", u, 32, 3, 1, relu);
+        fb_attr add = {.binary = {.kind = FB_BINARY_ADD, .act = relu}};
+        net_ok(sample_node(m, FB_OP_BINARY, "add", 2, (int32_t[]){t, u}, &add, FB_F32, &y));
+        t = y;
+    }
     fb_attr attr = {.reduce = {.kind = FB_REDUCE_MEAN, .axes = 6, .keep_dims = 1}};
     net_ok(sample_node(m, FB_OP_REDUCE, "mean", 1, &t, &attr, FB_F32, &u));
     attr = (fb_attr){.shape = {.rank = 2, .dims = {-1, 32}}};
@@ -50,6 +58,11 @@ static fb_model *build(void)
     net_ok(fb_model_set_io(m, &x, 1, &y, 1));
     net_ok(fb_model_validate(m));
     return m;
+}
+
+static fb_model *build(void)
+{
+    return build_net(false);
 }
 
 /* The layer b and its weight. */
@@ -169,6 +182,20 @@ static void writes_the_law(void **state)
     fb_model_close(&m);
 }
 
+/* Each of them has tables of its own. */
+static void layers_share_an_input(void **state)
+{
+    (void)state;
+    fb_model *m = build_net(true), *out;
+    net_ok(net_compress(m, "pq:d=4,k=16,include=b|c + int8 + lut", data, 1, false, &out));
+    check_law(out, 6);
+    assert_true(looks_up(out, "b", FB_TABLES_LOOKUP));
+    assert_true(looks_up(out, "c", FB_TABLES_LOOKUP));
+    assert_true(table_error(out) < 0.05);
+    fb_model_close(&m);
+    fb_model_close(&out);
+}
+
 /* A bit more halves the step; rounding adds up independently, so errors halve too. */
 static void bits_pay(void **state)
 {
@@ -226,9 +253,8 @@ static void says_what_it_needs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(writes_the_law),
-        cmocka_unit_test(bits_pay),
-        cmocka_unit_test(threads_agree_and_dry_runs_too),
+        cmocka_unit_test(writes_the_law),     cmocka_unit_test(layers_share_an_input),
+        cmocka_unit_test(bits_pay),           cmocka_unit_test(threads_agree_and_dry_runs_too),
         cmocka_unit_test(says_what_it_needs),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
