@@ -6,13 +6,13 @@
 
 /* Channels at a time. A whole block's loops have a constant length, of which compilers make
  * vectors. */
-enum { LANES = 16 };
+enum { LANES = 16, RUN = 64 };
 
 /* What a block of channels needs, side by side. */
 typedef struct block {
     size_t at, rows, stride;
     float least; /* the clamp */
-    float scale[LANES], shift[LANES], mean[LANES];
+    float guess[LANES], scale[LANES], shift[LANES], mean[LANES];
     float a[LANES], b[LANES]; /* of dx = scale (dy - a - b (x - mean)) */
 } block;
 
@@ -26,21 +26,42 @@ typedef void (*pass)(const block *k, size_t lanes, const arrays *v, size_t c);
 
 /* ---- passes over a block --------------------------------------------------------------------- */
 
-/* Sums of x and of x^2. */
+/* Sums of a few rows in floats, of those in doubles. */
+static inline void add(double total[2][LANES], size_t lanes, const float *a, const float *b)
+{
+    for (size_t j = 0; j < lanes; j++) {
+        total[0][j] += (double)a[j];
+        total[1][j] += (double)b[j];
+    }
+}
+
+static inline void keep(const block *k, double total[2][LANES], size_t lanes, const arrays *v,
+                        size_t c)
+{
+    for (size_t j = 0; j < lanes; j++) {
+        v->sums[k->at + j] = total[0][j];
+        v->sums[c + k->at + j] = total[1][j];
+    }
+}
+
+/* Sums of x - guess and of its square: the guess keeps them small, so that no digits are lost. */
 static inline void moments(const block *k, size_t lanes, const arrays *v, size_t c)
 {
-    double sum[LANES] = {0}, squares[LANES] = {0};
-    const float *x = v->x + k->at;
-    for (size_t r = 0; r < k->rows; r++, x += k->stride) {
-        for (size_t j = 0; j < lanes; j++) {
-            sum[j] += (double)x[j];
-            squares[j] += (double)x[j] * (double)x[j];
+    double total[2][LANES] = {{0}};
+    for (size_t from = 0; from < k->rows; from += RUN) {
+        size_t to = from + RUN < k->rows ? from + RUN : k->rows;
+        float sum[LANES] = {0}, squares[LANES] = {0};
+        for (size_t r = from; r < to; r++) {
+            const float *x = v->x + r * k->stride + k->at;
+            for (size_t j = 0; j < lanes; j++) {
+                float d = x[j] - k->guess[j];
+                sum[j] += d;
+                squares[j] += d * d;
+            }
         }
+        add(total, lanes, sum, squares);
     }
-    for (size_t j = 0; j < lanes; j++) {
-        v->sums[k->at + j] = sum[j];
-        v->sums[c + k->at + j] = squares[j];
-    }
+    keep(k, total, lanes, v, c);
 }
 
 static inline void outputs(const block *k, size_t lanes, const arrays *v, size_t c)
@@ -65,19 +86,21 @@ static inline float let_through(const block *k, size_t j, float x, float dy)
 /* Sums of dy and of dy (x - mean). */
 static inline void slopes(const block *k, size_t lanes, const arrays *v, size_t c)
 {
-    double sum[LANES] = {0}, product[LANES] = {0};
-    const float *x = v->x + k->at, *dy = v->dy + k->at;
-    for (size_t r = 0; r < k->rows; r++, x += k->stride, dy += k->stride) {
-        for (size_t j = 0; j < lanes; j++) {
-            float g = let_through(k, j, x[j], dy[j]);
-            sum[j] += (double)g;
-            product[j] += (double)g * (double)(x[j] - k->mean[j]);
+    double total[2][LANES] = {{0}};
+    for (size_t from = 0; from < k->rows; from += RUN) {
+        size_t to = from + RUN < k->rows ? from + RUN : k->rows;
+        float sum[LANES] = {0}, product[LANES] = {0};
+        for (size_t r = from; r < to; r++) {
+            const float *x = v->x + r * k->stride + k->at, *dy = v->dy + r * k->stride + k->at;
+            for (size_t j = 0; j < lanes; j++) {
+                float g = let_through(k, j, x[j], dy[j]);
+                sum[j] += g;
+                product[j] += g * (x[j] - k->mean[j]);
+            }
         }
+        add(total, lanes, sum, product);
     }
-    for (size_t j = 0; j < lanes; j++) {
-        v->sums[k->at + j] = sum[j];
-        v->sums[c + k->at + j] = product[j];
-    }
+    keep(k, total, lanes, v, c);
 }
 
 static inline void inputs(const block *k, size_t lanes, const arrays *v, size_t c)
@@ -101,6 +124,7 @@ static inline void each_block(const fb_shared_norm *n, const arrays *v, const do
     for (k.at = 0; k.at < n->c; k.at += LANES) {
         size_t lanes = n->c - k.at < LANES ? n->c - k.at : LANES;
         for (size_t j = 0; j < lanes; j++) {
+            k.guess[j] = n->guess[k.at + j];
             k.scale[j] = n->scale[k.at + j];
             k.shift[j] = n->shift[k.at + j];
             k.mean[j] = n->mean[k.at + j];
@@ -123,8 +147,9 @@ fb_status fb_shared_norm_forward(const fb_shared_norm *n, const float *x, float 
     each_block(n, &v, NULL, moments);
     FB_TRY(fb_ranks_sum(n->ranks, n->sums, 2 * n->c));
     for (size_t i = 0; i < n->c; i++) {
-        double mean = n->sums[i] / count, variance = n->sums[n->c + i] / count - mean * mean;
-        n->mean[i] = (float)mean;
+        double beside = n->sums[i] / count;
+        double variance = n->sums[n->c + i] / count - beside * beside;
+        n->mean[i] = (float)((double)n->guess[i] + beside);
         n->variance[i] = variance > 0 ? (float)variance : 0;
         n->scale[i] = n->gamma[i] / sqrtf(n->variance[i] + FB_NET_NORM_EPSILON);
         n->shift[i] = n->beta[i] - n->mean[i] * n->scale[i];

@@ -1,6 +1,6 @@
 /* Batch normalisation of a batch that several processes share: mean and variance are those of the
- * whole batch, as if one process had it. Written out in C, sums in double; over one process equal
- * to oneDNN's within rounding. Formulas: op_norm.c. */
+ * whole batch, as if one process had it. Written out in C; over one process equal to oneDNN's
+ * within rounding. Formulas: op_norm.c. */
 #ifndef FB_TRAIN_SHARED_NORM_H
 #define FB_TRAIN_SHARED_NORM_H
 
@@ -10,6 +10,7 @@ typedef struct fb_shared_norm {
     size_t rows, c;         /* of this process: x, y, dx and dy are [rows][c] */
     const float *gamma;     /* [c] */
     const float *beta;      /* [c] */
+    const float *guess;     /* [c] of the means, the same in all processes: the running ones */
     bool relu;              /* y = max(0, y) */
     float *mean, *variance; /* [c] of the whole batch: forward sets them */
     float *scale, *shift;   /* [c] room: y = scale x + shift, from forward to backward */
