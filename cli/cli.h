@@ -46,7 +46,8 @@ typedef struct progress {
     bool bar;         /* a bar is on the screen */
 } progress;
 
-void interrupt_setup(void); /* first SIGINT: stop at the next progress call; second: die */
+void interrupt_setup(
+    void); /* first SIGINT or SIGTERM: stop at the next progress call; second: die */
 bool interrupted(void);
 void progress_init(progress *p, bool quiet);
 bool progress_show(void *user, const char *what, uint64_t done,

@@ -20,6 +20,7 @@ void interrupt_setup(void)
     struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL); /* from batch systems, containers, mpirun */
 }
 
 bool interrupted(void)

@@ -31,6 +31,14 @@ wait $killed 2>/dev/null
 rm -f again.fewbit
 run 0 'train after a kill' "${train[@]}" -o again.fewbit
 check 'the same bytes' cmp net.fewbit again.fewbit
+# asked to end, it saves what it has
+"$FEWBIT" "${train[@]}" --epochs 500 -o asked.fewbit >/dev/null 2>err &
+asked=$!
+sleep 2
+kill -TERM $asked
+wait $asked
+check 'SIGTERM is an interruption' test $? -eq 130
+check 'its state is there' test -s asked.fewbit.state
 # a time limit that is over at once, again and again
 for _ in $(seq 40); do
     run 0 'a slice' "${train[@]}" -o slice.fewbit --time-limit 0.001 -q --json
