@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "compress/correct.h"
+#include "compress/judge.h"
 
 #include <math.h>
 #include <string.h>
@@ -229,13 +230,46 @@ static fb_status choose(fb_prune *p)
     return FB_OK;
 }
 
+/* Biases make up for means; where a tolerance was given, only if that does not break it. */
+static fb_status correct_within(fb_prune *p, fb_judge *judge)
+{
+    fb_job *job = p->job;
+    fb_verdict reference, pruned, corrected;
+    fb_model *before = NULL;
+    FB_TRY(fb_judge_reference(judge, &reference));
+    FB_TRY(fb_judge_run(judge, job->model, &pruned));
+    FB_TRY(fb_model_clone(job->model, true, &before));
+    fb_status status = fb_correct(job, FB_CORRECT_MEAN, p->images, "prune");
+    if (status == FB_OK)
+        status = fb_judge_run(judge, job->model, &corrected);
+    if (status == FB_OK && corrected.correct < pruned.correct &&
+        corrected.correct < reference.correct - p->drop - 1e-9) {
+        fb_model *worse = job->model;
+        job->model = before;
+        before = worse;
+    }
+    fb_model_close(&before);
+    return status;
+}
+
+static fb_status correct_biases(fb_prune *p)
+{
+    fb_judge judge;
+    if (p->by != FB_PRUNE_HIST)
+        return fb_correct(p->job, FB_CORRECT_MEAN, p->images, "prune");
+    FB_TRY(fb_judge_open(p->job, p->images, &judge));
+    fb_status status = correct_within(p, &judge);
+    fb_judge_close(&judge);
+    return status;
+}
+
 static fb_status run(fb_prune *p, const fb_option *o)
 {
     FB_TRY(check(p, o));
     FB_TRY(take_layers(p, o));
     FB_TRY(choose(p));
     if (o[OPT_COMP].choice == COMP_BIAS)
-        return fb_correct(p->job, FB_CORRECT_MEAN, p->images, "prune");
+        return correct_biases(p);
     return o[OPT_COMP].choice == COMP_OBS ? fb_prune_by_problem(p) : FB_OK;
 }
 
