@@ -123,8 +123,7 @@ FB_API fb_status fb_train(const fb_model *model, const fb_train_options *options
                           fb_train_result *result, fb_model **out);
 
 typedef struct fb_tune_options {
-    fb_train_options train; /* `init` and `dropout` are not for compressed networks: false, 0.
-                               epochs 0: those that `method` wants, else 15 */
+    fb_train_options train; /* `init` must be false; epochs 0: those that `method` wants, else 15 */
     const char *method;   /* text as in fb_compress: the network is compressed first; the last step
                              may be one that trains (slq, eslq, mlq, inq, twn, ttq); NULL = none */
     fb_data *calibration; /* for steps of `method` that need data; may be NULL */

@@ -57,7 +57,7 @@ static bool is_read_elsewhere(const fb_model *m, const bool *integer, int32_t te
     return false;
 }
 
-fb_status fb_bias_encode_all(fb_model *m, const bool *integer, unsigned bits)
+static fb_status encode_marked(fb_model *m, const bool *integer)
 {
     for (size_t i = 0; i < m->n_nodes; i++) {
         const fb_node *n = &m->nodes[i];
@@ -66,7 +66,7 @@ fb_status fb_bias_encode_all(fb_model *m, const bool *integer, unsigned bits)
         if (t && t->is_const && t->dtype == FB_F32 && t->enc.kind == FB_ENC_PLAIN &&
             !is_read_elsewhere(m, integer, b)) {
             bool fixed = fb_node_is_fixed(n);
-            FB_TRY(fb_bias_encode(m, b, fixed ? FB_BIAS_FIXED_BITS : bits, fixed));
+            FB_TRY(fb_bias_encode(m, b, fixed ? FB_BIAS_FIXED_BITS : FB_BIAS_BITS, fixed));
         }
     }
     return FB_OK;
@@ -84,7 +84,7 @@ fb_status fb_bias_encode_integer(fb_model *m)
                      m->tensors[w].enc.kind != FB_ENC_PLAIN &&
                      fb_encoding_is_bytes(&m->tensors[n->in[0]].enc);
     }
-    fb_status status = fb_bias_encode_all(m, integer, FB_BIAS_BITS);
+    fb_status status = encode_marked(m, integer);
     fb_free(integer);
     return status;
 }

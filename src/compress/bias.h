@@ -13,12 +13,9 @@ enum { FB_BIAS_BITS = 14, FB_BIAS_FIXED_BITS = 16 };
 /* Encodes a constant; bits 8..16. pow2: the scale is a power of two, as fixed point wants it. */
 fb_status fb_bias_encode(fb_model *m, int32_t tensor, unsigned bits, bool pow2);
 
-/* Encodes the biases of all nodes marked in integer[n_nodes] that are plain floats and that no
- * other operator reads; in 16 bits and a power of two where the node is in fixed point. */
-fb_status fb_bias_encode_all(fb_model *m, const bool *integer, unsigned bits);
-
-/* Those of every layer that runs on integers: the last step, as corrections want biases in floats.
- */
+/* Encodes the biases of all layers that run on integers, those that are plain floats and that no
+ * other operator reads; in FB_BIAS_FIXED_BITS and a power of two where the layer is in fixed point.
+ * The last step, as corrections want biases in floats. */
 fb_status fb_bias_encode_integer(fb_model *m);
 
 /* Gives a conv, transposed conv or dense node a bias [channels] of floats that nothing else reads,

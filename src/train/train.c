@@ -1,5 +1,6 @@
 /* fb_train and fb_tune: options, and a run from its start to its end. */
 #include "base/hash.h"
+#include "model/product.h"
 #include "train/trainer.h"
 
 #include <inttypes.h>
@@ -118,6 +119,13 @@ fb_status fb_trainer_text(const fb_trainer *t, char *text, size_t cap)
     return n > 0 && (size_t)n < cap ? FB_OK : fb_fail(FB_E_ARG, "the options are too long");
 }
 
+static void hash_words(fb_hash *h, const fb_tensor *t)
+{
+    const fb_product p = fb_product_of(t);
+    fb_hash_add(h, t->enc.word_scale, p.stages * sizeof *t->enc.word_scale);
+    fb_hash_add(h, t->enc.word, p.stages * p.books * p.words * p.sub * sizeof *t->enc.word);
+}
+
 static void hash_model(fb_hash *h, const fb_model *m)
 {
     for (size_t i = 0; i < m->n_tensors; i++) {
@@ -127,6 +135,11 @@ static void hash_model(fb_hash *h, const fb_model *m)
             fb_hash_add(h, x->data, x->data_bytes);
         if (x->enc.kind != FB_ENC_PLAIN)
             fb_hash_add(h, x->enc.scale, x->enc.n_scales * sizeof *x->enc.scale);
+        if (x->enc.kind == FB_ENC_LEVELS)
+            fb_hash_add(h, x->enc.level,
+                        (size_t)x->enc.n_tables * x->enc.n_levels * sizeof *x->enc.level);
+        if (x->enc.kind == FB_ENC_PRODUCT)
+            hash_words(h, x);
     }
     for (size_t i = 0; i < m->n_nodes; i++) {
         const fb_node *n = &m->nodes[i];
@@ -445,6 +458,10 @@ fb_status fb_tune(const fb_model *model, const fb_tune_options *options, fb_trai
                   fb_model **out)
 {
     fb_trainer t = {.o = &options->train, .tune = options, .model = model, .source = model};
+    *out = NULL;
+    *result = (fb_train_result){0};
+    if (options->train.init)
+        return fb_fail(FB_E_ARG, "tuning goes on from a network's weights: `init` has no place");
     fb_status status = together(&t, result, out);
     fb_model_close(&t.compressed);
     fb_recipe_free(&t.recipe);

@@ -151,6 +151,21 @@ static fb_status make_layer(fb_tuning *t, const fb_spelled_layer *s, tuned *l)
     return fb_quant_create(t->net, l->weight, w, start_of(t, w), &o, &l->quant);
 }
 
+/* Whether weights or activations came encoded. */
+static bool is_encoded(const fb_tuning *t)
+{
+    for (size_t i = 0; i < t->n_layers; i++) {
+        const fb_spelled_layer *s = &t->spelled.layers[i];
+        if (t->model->tensors[s->weight].enc.kind != FB_ENC_PLAIN)
+            return true;
+    }
+    for (size_t i = 0; i < t->net->n_layers; i++) {
+        if (t->net->layers[i].def == &fb_train_convert)
+            return true;
+    }
+    return false;
+}
+
 static fb_status make(fb_tuning *t, const fb_model *model, const fb_net_options *net_options)
 {
     FB_TRY(prepare(t, model));
@@ -167,6 +182,8 @@ static fb_status make(fb_tuning *t, const fb_model *model, const fb_net_options 
         t->n_layers++;
         FB_TRY(make_layer(t, &t->spelled.layers[i], &t->layers[i]));
     }
+    if ((!t->options.learn || t->options.codes == FB_CODES_FIXED) && !is_encoded(t))
+        return fb_fail(FB_E_ARG, "nothing is encoded: there are no codes or scales to hold fixed");
     if (!t->options.plan)
         return FB_OK;
     for (size_t i = 0; i < t->n_layers; i++) {

@@ -25,7 +25,8 @@ typedef struct fb_tuning_options {
 typedef struct fb_tuning fb_tuning;
 
 /* The net is made by `net_options` (whose `learn` is not looked at) and belongs to the tuning.
- * FB_E_UNSUPPORTED for what cannot be trained or tuned. */
+ * FB_E_UNSUPPORTED for what cannot be trained or tuned; FB_E_ARG where codes or scales are to stay
+ * and nothing is encoded. */
 fb_status fb_tuning_create(const fb_model *model, const fb_tuning_options *options,
                            const fb_net_options *net_options, fb_tuning **out);
 void fb_tuning_destroy(fb_tuning **t); /* NULL is fine */

@@ -43,7 +43,7 @@ check 'as small as it was' test "$(stat -c %s pq2.fewbit)" -le "$(($(stat -c %s 
 run 0 'tune levels' tune net.fewbit --method kmeans3 --codes fixed --data "$TEST" --limit 64 \
     --epochs 1 -b 32 --teacher none --norms off --rate 0.0005 -o km.fewbit -q
 run 0 'tune a float network' tune net.fewbit --data "$TEST" --limit 64 --epochs 1 -b 32 --norms off \
-    --rate 0.0001 --fixed-scales -o float.fewbit -q
+    --rate 0.0001 -o float.fewbit -q
 
 # values that come to be shared: recipes of training methods, stopped again and again
 share=(tune net.fewbit --method 'prune:by=magnitude + slq:bits=3,steps=2,epochs=1' --data "$TEST"
@@ -65,6 +65,10 @@ refuse 2 'no data' 'name the images with --data' tune net.fewbit --method int8 -
 refuse 2 'no teacher' 'no effect without a teacher' tune net.fewbit --data "$TEST" -o x.fewbit --distill 1
 refuse 2 'codes' 'must be nearest or fixed' tune net.fewbit --data "$TEST" -o x.fewbit --codes up
 refuse 2 'norms' 'must be on or off' tune net.fewbit --data "$TEST" -o x.fewbit --norms 1
+refuse 2 'no scales' 'nothing is encoded' tune net.fewbit --data "$TEST" --limit 64 -b 32 --epochs 1 \
+    --norms off --fixed-scales -o x.fewbit
+refuse 2 'no codes' 'nothing is encoded' tune net.fewbit --method slq --data "$TEST" --limit 64 -b 32 \
+    --norms off --codes fixed -o x.fewbit
 refuse 2 'a method' "is not a method" tune net.fewbit --data "$TEST" -o x.fewbit --method int8x
 refuse 1 'an output that exists' 'exists; -f replaces it' "${tune[@]}" -o tuned.fewbit
 check 'nothing was left' test ! -e x.fewbit

@@ -4,9 +4,9 @@
 #include "base/alloc.h"
 #include "compress/fit.h"
 #include "numeric/random.h"
+#include "share_layer.h"
 #include "train/optim.h"
 #include "train/share_fit.h"
-#include "train_net.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -16,48 +16,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-enum { N = 4608, CHANNELS = 16 };
-
-static const double five[5] = {0.3, 0.55, 0.75, 0.9, 1};
-
-typedef struct layer {
-    fb_share s;
-    float w[N], scale[CHANNELS];
-    uint8_t mask[N], code[N];
-} layer;
-
-static float normal(uint64_t *seed)
-{
-    float sum = 0;
-    for (int i = 0; i < 12; i++)
-        sum += fb_random_float(seed, -0.5f, 0.5f);
-    return sum;
-}
-
-/* Normal weights, channels of different sizes. */
-static void make_layer(layer *l, size_t n, size_t channels, float size, uint64_t seed)
-{
-    l->s = (fb_share){.name = "layer",
-                      .n = n,
-                      .channels = channels,
-                      .w = l->w,
-                      .scale = l->scale,
-                      .mask = l->mask,
-                      .code = l->code};
-    for (size_t i = 0; i < n; i++)
-        l->w[i] = size * (1 + (float)(i / (n / channels))) * normal(&seed);
-    OK(fb_share_scales(l->w, n, channels, NULL, l->scale));
-}
-
-static fb_share_rule make_rule(fb_share_values values, fb_share_order order, uint32_t n_levels)
-{
-    fb_share_rule r = {
-        .values = values, .order = order, .n_levels = n_levels, .with_zero = n_levels % 2 == 1};
-    r.n_steps = 5;
-    memcpy(r.share, five, sizeof five);
-    return r;
-}
 
 /* What training does to free weights; masked ones it leaves alone. */
 static void train(fb_share *s, float by, uint64_t *seed)
