@@ -5,7 +5,7 @@
 # B_ROWS a pattern of the rows to train now (all; none: only the table).
 . scripts/reproduce.d/lib.sh
 nets=${B_NETS:-scratch resnet20 resnet8}
-epochs=${B_EPOCHS:-15}
+epochs=${B_EPOCHS:-6}
 seeds=${B_SEEDS:-0 1 2}
 rows=${B_ROWS:-.}
 
@@ -29,7 +29,7 @@ row() {
   mkdir -p "$folder"
   echo "$method${*:+ $*}" > "$folder/$name.method"
   learn "$folder/$name.fewbit" tune "$folder/../base.$seed.fewbit" ${method:+--method "$method"} \
-    --teacher none --optimizer nesterov --epochs "$epochs" --rate 0.02 --seed "$seed" "$@"
+    --teacher none --optimizer nesterov --epochs "$epochs" --rate 0.01 --seed "$seed" "$@"
 }
 
 all_rows() { # folder, seed
@@ -125,7 +125,7 @@ cat <<TEXT
 ## B: weights that come to share values
 
 Xu and others 2018 (METHODS B) and its successors. Every row starts from the same float network and learns for
-$epochs epochs on the 50,000 CIFAR-10 training images (JPEG), crop and flip, nesterov, rate 0.02 by cosine, which runs
+$epochs epochs on the 50,000 CIFAR-10 training images (JPEG), crop and flip, nesterov, rate 0.01 by cosine, which runs
 anew in each phase of a method; judged on the 10,000 test images by the kernels that ship. The float row is the
 control: the same network, the same epochs, no bits taken. All layers are encoded, the first and the last too, unless
 the row excludes them. Weights alone are encoded but in the rows with activation bits (\`a4\`, \`abits\`). Ratio: bytes of
