@@ -121,11 +121,11 @@ for name in $nets; do
   squeezenet)
     network "SqueezeNet 1.1 on val-work" squeezenet squeezenet1_1 caffe,resize=227,size=227 \
       caffe,resize=0,size=227 "$data/imagenet/calib.txt" "$data/imagenet/val-work.txt" \
-      "6 5 4" "6 5 4" "4 3 2" top5 24
+      "6 5 4" "6 5 4" "4 3 2" top5 64
     ;;
   resnet18)
     network "ResNet-18 on val-work" resnet18 resnet18_pqf imagenet imagenet,resize=0,size=224 \
-      "$data/imagenet/calib.txt" "$data/imagenet/val-work.txt" "6 5 4" "6 5 4" "4 3 2" top5 16
+      "$data/imagenet/calib.txt" "$data/imagenet/val-work.txt" "6 5 4" "6 5 4" "4 3 2" top5 64
     ;;
   *)
     echo "reproduce: there is no network '$name' for paper E" >&2
