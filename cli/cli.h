@@ -11,6 +11,8 @@
 #include "fewbit/onnx.h"
 #include "fewbit/search.h"
 
+#include <jansson.h>
+
 #if defined(__GNUC__)
 #define CLI_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #else
@@ -22,6 +24,7 @@ enum {
     EXIT_DONE = 0,
     EXIT_FAILED = 1,
     EXIT_USAGE = 2,
+    EXIT_BUDGET = 3,
     EXIT_UNSUPPORTED = 4,
     EXIT_MISMATCH = 5,
     EXIT_INTERRUPTED = 130
@@ -64,6 +67,9 @@ bool is_fewbit(const char *path); /* by its first bytes */
 int choose_prep(const arguments *args, fb_model *const *models, int n, fb_prep *prep);
 int open_data(const arguments *args, const char *spec, const fb_prep *prep, const fb_model *model,
               uint64_t limit, fb_data **data);
+/* The same, and of these images those number part, part + parts, ... */
+int open_part(const arguments *args, const char *spec, const fb_prep *prep, const fb_model *model,
+              uint64_t limit, uint32_t part, uint32_t parts, fb_data **data);
 int read_labels(const char *path, char ***labels, uint32_t *n);
 void free_labels(char **labels, uint32_t n);
 /* Sets the model's labels from --labels; nothing without it. Their number must be the model's
@@ -85,11 +91,37 @@ typedef struct listener { /* to what steps do to layers */
     fb_layer_error_fn call;
     void *user;
 } listener;
+/* Preprocessing and labels into the model; and, if one was named, the first of so many parts of the
+ * data set. *prep is set where one is known. */
+int prepare_model(const arguments *args, fb_model *model, fb_prep *prep, uint64_t limit,
+                  uint32_t parts, fb_data **data);
 /* The model, the data and the options of `compress` and of `inspect --dry-run` through one door, so
  * that the prediction and the file agree to the byte. `before` gets its prep and labels, too.
  * errors may be NULL. */
 int squeeze(const arguments *args, const char *path, fb_model *before, bool dry_run, progress *p,
             const listener *errors, fb_model **after);
+
+/* --- searching (search.c) -------------------------------------------------------------------- */
+
+/* What --max-drop and --max-size led to. */
+typedef struct search_outcome {
+    fb_search_result found; /* best is the caller's to take */
+    fb_eval_result eval[2]; /* the float network and the best one on images that the search did not
+                               see; top1 is NaN without labels */
+    double drop, margin;    /* points lost there, and the half width of their 95% interval */
+    char folder[4096];
+} search_outcome;
+
+/* Searches, judges the best network on images kept aside (--eval, else a third of --data), and
+ * notes what they said in the file. EXIT_BUDGET after a sentence where nothing kept the bounds. */
+int search_model(const arguments *args, fb_model *before, progress *p, search_outcome *out);
+void print_search(const arguments *args, const search_outcome *o);
+void put_search(json_t *report, const search_outcome *o);
+
+/* --- notes (notes.c) ------------------------------------------------------------------------- */
+
+/* Notes in `model` what fb_eval said of r[0], the float network, and r[1], it. */
+fb_status note_accuracy(fb_model *model, const fb_eval_result *r, const char *fingerprint);
 
 /* --- sensitivity (sensitivity.c) -------------------------------------------------------------- */
 

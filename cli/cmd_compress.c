@@ -13,32 +13,8 @@ static double seconds_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* --- measured accuracy, as notes ------------------------------------------------------------- */
-
-static fb_status note_number(fb_model *model, const char *key, double v, int digits)
-{
-    char text[48];
-    snprintf(text, sizeof text, "%.*f", digits, v);
-    return fb_model_set_note(model, key, text);
-}
-
-static fb_status note_accuracy(fb_model *model, const fb_eval_result *r, const char *fingerprint)
-{
-    fb_status status = note_number(model, "accuracy.images", (double)r[1].images, 0);
-    if (status == FB_OK)
-        status = fb_model_set_note(model, "accuracy.fingerprint", fingerprint ? fingerprint : "");
-    if (status == FB_OK)
-        status = note_number(model, "accuracy.agreement", r[1].agreement, 3);
-    if (r[1].top1 != r[1].top1) /* NaN: the images have no labels */
-        return status;
-    if (status == FB_OK)
-        status = note_number(model, "accuracy.top1", r[1].top1, 3);
-    if (status == FB_OK)
-        status = note_number(model, "accuracy.top5", r[1].top5, 3);
-    if (status == FB_OK)
-        status = note_number(model, "accuracy.float_top1", r[0].top1, 3);
-    return status;
-}
+/* --- measured accuracy -------------------------------------------------------------------------
+ */
 
 static int measure(const arguments *args, fb_model *before, fb_model *after, progress *p,
                    fb_eval_result *results)
@@ -97,7 +73,8 @@ typedef struct outcome {
     double seconds;
     fb_eval_result eval[2]; /* images 0 if nothing was measured */
     const fb_model *before, *after;
-    json_t *errors; /* of layers */
+    json_t *errors;               /* of layers */
+    const search_outcome *search; /* NULL: the method was given */
 } outcome;
 
 /* Layers with weights that stayed plain floats, with the reason as far as the result shows it. */
@@ -131,7 +108,9 @@ static void say(const arguments *args, const outcome *o)
     fprintf(stderr, "%s %s by %s: %s -> %s bytes (%.1f%%), %.1f s\n", verb,
             args->output ? args->output : "a file", method ? printable(method) : "nothing",
             show_count(o->bytes_in), show_count(o->bytes_out), percent, o->seconds);
-    if (o->eval[0].images > 0)
+    if (o->search)
+        print_search(args, o->search);
+    else if (o->eval[0].images > 0)
         fprintf(stderr, "top-1 %s -> %s of %s images, agreement %s%%\n",
                 show_number(o->eval[0].top1, 2), show_number(o->eval[1].top1, 2),
                 show_count(o->eval[0].images), show_number(o->eval[1].agreement, 2));
@@ -164,6 +143,8 @@ static int report(const arguments *args, const outcome *o)
         json_put(r, "top1", json_number(o->eval[1].top1));
         json_put(r, "agreement", json_number(o->eval[1].agreement));
     }
+    if (o->search)
+        put_search(r, o->search);
     if (code != EXIT_DONE || !args->json) {
         json_decref(r);
         return code;
@@ -173,42 +154,107 @@ static int report(const arguments *args, const outcome *o)
 
 /* --- the command ----------------------------------------------------------------------------- */
 
+static bool is_search(const arguments *args)
+{
+    return args->given[OPT_MAX_DROP] || args->given[OPT_MAX_SIZE];
+}
+
+static int check_search(const arguments *args)
+{
+    static const option_id idle[] = {OPT_STATE, OPT_TIME_LIMIT};
+    if (!is_search(args)) {
+        for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
+            if (args->given[idle[i]])
+                return fail(EXIT_USAGE,
+                            "compress: --%s has no effect without --max-drop or --max-size",
+                            option_table[idle[i]].name);
+        }
+        return EXIT_DONE;
+    }
+    if (args->method || args->dry_run)
+        return fail(EXIT_USAGE,
+                    "compress: --%s and --%s exclude each other: a search finds the "
+                    "method, by images",
+                    args->method ? "method" : "dry-run",
+                    args->given[OPT_MAX_DROP] ? "max-drop" : "max-size");
+    if (!args->data)
+        return fail(EXIT_USAGE, "compress: a search needs --data, images to choose by");
+    return EXIT_DONE;
+}
+
 static int check(const arguments *args)
 {
     if (args->dry_run && args->eval)
         return fail(EXIT_USAGE, "compress: --eval has no effect with --dry-run");
-    if (args->given[OPT_BATCH] && !args->eval)
+    if (args->given[OPT_BATCH] && !args->eval && !is_search(args))
         return fail(EXIT_USAGE, "compress: --batch has no effect without --eval");
     if (args->given[OPT_FORCE] && !args->output && !args->json_file)
         return fail(EXIT_USAGE, "compress: --force has no effect without --output");
     if (!args->output && !args->dry_run)
         return fail(EXIT_USAGE, "compress: say where to write with -o FILE");
-    int code = args->output ? check_output(args, args->data) : EXIT_DONE;
+    int code = check_search(args);
+    if (code == EXIT_DONE && args->output)
+        code = check_output(args, args->data);
     return code == EXIT_DONE ? json_check(args) : code;
+}
+
+/* The result of the method that was given, or that a search found. */
+static int make(const arguments *args, fb_model *before, progress *p, search_outcome *found,
+                outcome *o, fb_model **after)
+{
+    const listener errors = {keep_error, o->errors};
+    if (!is_search(args)) {
+        int code = squeeze(args, args->files[0], before, args->dry_run, p,
+                           args->verbose || args->json ? &errors : NULL, after);
+        return code == EXIT_DONE && args->eval ? measure(args, before, *after, p, o->eval) : code;
+    }
+    int code = search_model(args, before, p, found);
+    *after = found->found.best;
+    found->found.best = NULL;
+    memcpy(o->eval, found->eval, sizeof o->eval);
+    o->search = found;
+    return code;
+}
+
+/* What was asked for and measured on images of their own. */
+static int keep_budget(const arguments *args, const outcome *o)
+{
+    if (!o->search || !args->given[OPT_MAX_DROP] || o->search->drop <= args->max_drop)
+        return EXIT_DONE;
+    return fail(EXIT_BUDGET,
+                "'%s' was written, but loses %.2f points on %s images that the search did not see, "
+                "more than --max-drop %g",
+                args->output, o->search->drop, show_count(o->eval[1].images), args->max_drop);
+}
+
+static int write_model(const arguments *args, outcome *o)
+{
+    int code = file_bytes(args->files[0], &o->bytes_in);
+    if (code == EXIT_DONE && interrupted())
+        code = fail(EXIT_INTERRUPTED, "interrupted; nothing was written");
+    if (code != EXIT_DONE)
+        return code;
+    fb_status status = fb_model_file_bytes(o->after, &o->bytes_out);
+    if (status == FB_OK && !args->dry_run)
+        status = fb_model_save(o->after, args->output);
+    code = status == FB_OK ? report(args, o) : fail_status(status, args->output);
+    return code == EXIT_DONE ? keep_budget(args, o) : code;
 }
 
 static int compress_model(const arguments *args, fb_model *before, progress *p)
 {
+    static search_outcome found;
     outcome o = {.before = before, .errors = json_array()};
-    const listener errors = {keep_error, o.errors};
     fb_model *after = NULL;
     double start = seconds_now();
-    int code = squeeze(args, args->files[0], before, args->dry_run, p,
-                       args->verbose || args->json ? &errors : NULL, &after);
+    int code = make(args, before, p, &found, &o, &after);
     o.after = after;
     o.seconds = seconds_now() - start;
-    if (code == EXIT_DONE && args->eval)
-        code = measure(args, before, after, p, o.eval);
+    if (code == EXIT_DONE && is_search(args) && !fb_model_note(after, "source"))
+        (void)fb_model_set_note(after, "source", base_name(args->files[0]));
     if (code == EXIT_DONE)
-        code = file_bytes(args->files[0], &o.bytes_in);
-    if (code == EXIT_DONE && interrupted())
-        code = fail(EXIT_INTERRUPTED, "interrupted; nothing was written");
-    if (code == EXIT_DONE) {
-        fb_status status = fb_model_file_bytes(after, &o.bytes_out);
-        if (status == FB_OK && !args->dry_run)
-            status = fb_model_save(after, args->output);
-        code = status == FB_OK ? report(args, &o) : fail_status(status, args->output);
-    }
+        code = write_model(args, &o);
+    fb_search_free(&found.found);
     fb_model_close(&after);
     json_decref(o.errors);
     return code;
@@ -236,15 +282,21 @@ const command cmd_compress = {
     .max_files = 1,
     .summary = "write a network in few bits",
     .example =
-        "fewbit compress net.onnx --data imgs/ --prep imagenet --method int8 -o net.fewbit\n",
+        "fewbit compress net.onnx --data imgs/ --prep imagenet --method int8 -o net.fewbit\n"
+        "fewbit compress net.onnx --data imgs/ --prep imagenet --max-drop 1% -o net.fewbit\n",
     .notes =
         "MODEL is an ONNX or a .fewbit file. The images calibrate the number ranges; a few\n"
         "hundred do. Preprocessing, labels and provenance travel inside the file that is\n"
         "written. Labels come from --labels, else from the model, else from class folders of\n"
-        "--data. FILE is never written half: after a failure, what was there is still there.\n",
-    .options = {OPT_OUTPUT, OPT_FORCE, OPT_METHOD, OPT_DATA, OPT_PREP, OPT_LABELS, OPT_LIMIT,
-                OPT_SEED, OPT_DRY_RUN, OPT_EVAL, OPT_BATCH, OPT_THREADS, OPT_CPU, OPT_JSON,
-                OPT_QUIET, OPT_VERBOSE, OPT_END},
+        "--data. FILE is never written half: after a failure, what was there is still there.\n"
+        "\n"
+        "--max-drop and --max-size look for the widths of all layers: a third of the images\n"
+        "calibrates, a third chooses, and a third, or --eval, tells what the result loses. The\n"
+        "search is kept in FILE.search: the same command goes on from there.\n",
+    .options = {OPT_OUTPUT, OPT_FORCE,   OPT_METHOD,  OPT_DATA,     OPT_PREP,     OPT_LABELS,
+                OPT_LIMIT,  OPT_SEED,    OPT_DRY_RUN, OPT_MAX_DROP, OPT_MAX_SIZE, OPT_TIME_LIMIT,
+                OPT_STATE,  OPT_EVAL,    OPT_BATCH,   OPT_THREADS,  OPT_CPU,      OPT_JSON,
+                OPT_QUIET,  OPT_VERBOSE, OPT_END},
     .threads = 0,
     .batch = 8,
     .limit = 512,

@@ -106,7 +106,14 @@ int choose_prep(const arguments *args, fb_model *const *models, int n, fb_prep *
 int open_data(const arguments *args, const char *spec, const fb_prep *prep, const fb_model *model,
               uint64_t limit, fb_data **data)
 {
-    fb_data_options options = {.prep = *prep, .limit = limit, .n_threads = args->threads};
+    return open_part(args, spec, prep, model, limit, 0, 1, data);
+}
+
+int open_part(const arguments *args, const char *spec, const fb_prep *prep, const fb_model *model,
+              uint64_t limit, uint32_t part, uint32_t parts, fb_data **data)
+{
+    fb_data_options options = {
+        .prep = *prep, .limit = limit, .part = part, .parts = parts, .n_threads = args->threads};
     *data = NULL;
     fb_status status = fb_model_sample_shape(model, &options.shape);
     if (status != FB_OK)

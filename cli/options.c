@@ -24,6 +24,10 @@ const option_def option_table[OPT_COUNT] = {
     OPTION(OPT_SEED, 0, "seed", ARG_NEEDED, "N", "seed of everything random (default 0)"),
     OPTION(OPT_DRY_RUN, 0, "dry-run", ARG_NONE, "",
            "write nothing and read no image; tell the size the file would have"),
+    OPTION(OPT_MAX_DROP, 0, "max-drop", ARG_NEEDED, "P",
+           "search for the smallest file that loses at most P points of accuracy"),
+    OPTION(OPT_MAX_SIZE, 0, "max-size", ARG_NEEDED, "BYTES",
+           "search for the best file of at most BYTES (with K or M: thousands, millions)"),
     OPTION(OPT_SENSITIVITY, 0, "sensitivity", ARG_NONE, "",
            "try each layer alone in few bits, on --data"),
     OPTION(OPT_BITS, 0, "bits", ARG_NEEDED, "LIST",
@@ -151,6 +155,33 @@ static int read_real(const arguments *a, option_id id, const char *text, double 
     return bad_value(a, id, text, rule);
 }
 
+/* "1.5" or "1.5%": points of accuracy. */
+static int read_points(const arguments *a, option_id id, const char *text, double *out)
+{
+    char *end;
+    double v = strtod(text, &end);
+    bool fine = end != text && v >= 0 && v <= 100;
+    if (!fine || (strcmp(end, "") != 0 && strcmp(end, "%") != 0))
+        return bad_value(a, id, text, "points of accuracy from 0 to 100, as 1 or 1%");
+    *out = v;
+    return EXIT_DONE;
+}
+
+/* "250000", "250K" or "1.2M": bytes. */
+static int read_size(const arguments *a, option_id id, const char *text, uint64_t *out)
+{
+    char *end;
+    double v = strtod(text, &end), unit = 1;
+    if (end != text && strchr("kKmM", *end) && *end) {
+        unit = *end == 'k' || *end == 'K' ? 1e3 : 1e6;
+        end++;
+    }
+    if (end == text || *end || !(v * unit >= 1 && v * unit <= 1e15))
+        return bad_value(a, id, text, "bytes from 1 to 1e15, as 250000, 250K or 1.2M");
+    *out = (uint64_t)(v * unit);
+    return EXIT_DONE;
+}
+
 static int read_widths(arguments *a, const char *text)
 {
     char rule[80];
@@ -192,6 +223,10 @@ static int take(arguments *a, option_id id, const char *text)
     case OPT_STATE:
         a->state = text;
         return *text ? EXIT_DONE : bad_value(a, id, "''", "a file name");
+    case OPT_MAX_DROP:
+        return read_points(a, id, text, &a->max_drop);
+    case OPT_MAX_SIZE:
+        return read_size(a, id, text, &a->max_bytes);
     case OPT_SENSITIVITY:
         a->sensitivity = true;
         return EXIT_DONE;

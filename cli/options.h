@@ -19,6 +19,8 @@ typedef enum option_id {
     OPT_LIMIT,
     OPT_SEED,
     OPT_DRY_RUN,
+    OPT_MAX_DROP,
+    OPT_MAX_SIZE,
     OPT_SENSITIVITY,
     OPT_BITS,
     OPT_STATE,
@@ -91,6 +93,8 @@ typedef struct arguments {
     uint32_t widths[MAX_WIDTHS], n_widths;
     double seconds, threshold;
     bool force, dry_run, sensitivity, kernels, methods, json, quiet, verbose, decode;
+    double max_drop;    /* points */
+    uint64_t max_bytes; /* 0: not given */
     double rate, momentum, weight_decay, warmup, smoothing, mixup, clip, ema, dropout;
     double distill, temperature, distill_layers, time_limit;
     bool init, fixed_scales;

@@ -23,24 +23,23 @@ static int labels_from_folders(const fb_data *data, fb_model *model)
     return status == FB_OK ? EXIT_DONE : fail_status(status, NULL);
 }
 
-/* Preprocessing and labels into the model, and the data set if one was named. */
-static int prepare(const arguments *args, fb_model *model, fb_data **data)
+int prepare_model(const arguments *args, fb_model *model, fb_prep *prep, uint64_t limit,
+                  uint32_t parts, fb_data **data)
 {
-    fb_prep prep;
     int code = apply_labels(args, model);
     if (code != EXIT_DONE || (!args->data && !args->prep))
         return code;
-    code = choose_prep(args, &model, 1, &prep);
+    code = choose_prep(args, &model, 1, prep);
     if (code != EXIT_DONE)
         return code;
-    if (prep.name[0]) {
-        fb_status status = fb_model_set_prep(model, &prep);
+    if (prep->name[0]) {
+        fb_status status = fb_model_set_prep(model, prep);
         if (status != FB_OK)
             return fail_status(status, "--prep");
     }
     if (!args->data)
         return EXIT_DONE;
-    code = open_data(args, args->data, &prep, model, args->limit, data);
+    code = open_part(args, args->data, prep, model, limit, 0, parts, data);
     return code == EXIT_DONE ? labels_from_folders(*data, model) : code;
 }
 
@@ -48,9 +47,10 @@ int squeeze(const arguments *args, const char *path, fb_model *before, bool dry_
             const listener *errors, fb_model **after)
 {
     fb_data *data = NULL;
+    fb_prep prep;
     fb_compress_options options;
     *after = NULL;
-    int code = prepare(args, before, &data);
+    int code = prepare_model(args, before, &prep, args->limit, 1, &data);
     if (code == EXIT_DONE) {
         fb_compress_options_default(&options);
         if (args->method)

@@ -62,8 +62,10 @@ typedef struct fb_sample_shape {
 typedef struct fb_data_options {
     fb_prep prep;
     fb_sample_shape shape;
-    uint64_t limit;     /* at most so many samples, spread evenly over the set; 0 = all */
-    uint32_t n_threads; /* decoding threads beside the caller; 0 = one */
+    uint64_t limit;       /* at most so many samples, spread evenly over the set; 0 = all */
+    uint32_t part, parts; /* of these the samples number part, part + parts, ...: sets that have no
+                             sample in common. parts 0 or 1: all; else part < parts */
+    uint32_t n_threads;   /* decoding threads beside the caller; 0 = one */
 } fb_data_options;
 
 /* Opens a data set. What a file is, its first bytes say, not its name (save .bin). `spec`:

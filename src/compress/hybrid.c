@@ -31,11 +31,6 @@ enum {
 };
 
 enum { PRICE_STEPS = 12, BUCKETS = 10000, FIRST_NARROWING = 4 };
-/* A few hundred images cannot tell half a point of accuracy, and a search over hundreds of trials
- * finds the ones that are lucky with them. The divergence from the float network is much finer: so
- * much of it may a point of accuracy cost. */
-#define NATS_A_POINT 0.03
-
 static const unsigned all_widths[FB_TUNER_WIDTHS] = {16, 12, 10, 8, 7, 6, 5, 4, 3, 2};
 
 static fb_status no_memory(void)
@@ -325,7 +320,7 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
     FB_GO(fb_judge_open(job, (uint64_t)fmin(o[OPT_SENSE].number, o[OPT_IMAGES].number), &t.sense));
     FB_GO(fb_judge_reference(&t.judge, &whole));
     t.floor = whole.correct - o[OPT_DROP].number / 100 - 1e-9;
-    t.ceiling = NATS_A_POINT * o[OPT_DROP].number;
+    t.ceiling = FB_NATS_A_POINT * o[OPT_DROP].number;
     t.total = (uint64_t)t.n_items * (t.n_widths + 1) + PRICE_STEPS + 2 * t.net.n_layers;
     FB_GO(choose(&t));
     widths_of(&t, t.pick);

@@ -16,7 +16,7 @@ typedef struct court {
     const fb_bar *bar; /* may be NULL */
     float *scores;     /* where the reference's go; NULL while a candidate is judged */
     float *row;        /* [classes] */
-    uint64_t image, correct, among_five;
+    uint64_t image, correct, among_five, agree;
     double loss, squares; /* sums */
     bool enough;
 } court;
@@ -97,8 +97,10 @@ static fb_status hear_image(court *c, const float *scores)
     float *row = c->scores ? c->scores + c->image * j->classes : c->row;
     normalise(scores, j->classes, row);
     const float *wanted = (c->scores ? c->scores : j->wanted) + c->image * j->classes;
-    size_t label = j->labelled ? (size_t)j->samples.labels[c->image] : best_of(wanted, j->classes);
-    c->correct += best_of(row, j->classes) == label;
+    size_t best = best_of(row, j->classes), best_wanted = best_of(wanted, j->classes);
+    size_t label = j->labelled ? (size_t)j->samples.labels[c->image] : best_wanted;
+    c->correct += best == label;
+    c->agree += best == best_wanted;
     c->among_five += is_among_five(row, j->classes, label);
     double loss = distance(wanted, row, j->classes);
     c->loss += loss;
@@ -127,8 +129,11 @@ static fb_status hold_court(court *c, fb_judge *j, const fb_model *model, fb_ver
     j->stage.options.enough = &c->enough;
     FB_TRY(fb_stage_run(&j->stage, model, hear, c));
     double n = (double)(c->image ? c->image : 1);
-    *verdict =
-        (fb_verdict){c->image, (double)c->correct / n, (double)c->among_five / n, c->loss / n};
+    *verdict = (fb_verdict){.images = c->image,
+                            .correct = (double)c->correct / n,
+                            .among_five = (double)c->among_five / n,
+                            .agree = (double)c->agree / n,
+                            .loss = c->loss / n};
     return FB_OK;
 }
 
@@ -180,7 +185,10 @@ fb_status fb_judge_reference(fb_judge *judge, fb_verdict *verdict)
         correct += best == label;
         among_five += is_among_five(row, judge->classes, label);
     }
-    *verdict = (fb_verdict){n, (double)correct / (double)n, (double)among_five / (double)n, 0};
+    *verdict = (fb_verdict){.images = n,
+                            .correct = (double)correct / (double)n,
+                            .among_five = (double)among_five / (double)n,
+                            .agree = 1};
     return FB_OK;
 }
 

@@ -6,11 +6,17 @@
 #include "compress/method.h"
 #include "compress/stage.h"
 
+/* A few hundred images cannot tell half a point of accuracy, and a search over hundreds of trials
+ * finds the ones that are lucky with them. The divergence from the float network is much finer: so
+ * much of it may a point of accuracy cost. */
+#define FB_NATS_A_POINT 0.03
+
 typedef struct fb_verdict {
     uint64_t images;   /* heard; the figures below are of those */
     double correct;    /* share of images whose best class is their label; where the data has no
                           labels, whose best class is the reference's */
     double among_five; /* the same for the best five classes */
+    double agree;      /* share of images whose best class is the reference's */
     double loss; /* mean over images of KL(reference's distribution || candidate's), in nats; of
                     the squared error relative to the reference's, where scores are no classes
                     (fewer than 2). It tells candidates apart long before `correct` does */

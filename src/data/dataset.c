@@ -16,7 +16,9 @@
 struct fb_data {
     fb_data_set set;
     fb_data_prepare prepare;
-    uint64_t count; /* of the samples that are given: set.n, or less by the limit */
+    uint64_t spread; /* samples that the limit leaves: set.n, or less */
+    uint32_t part, parts;
+    uint64_t count; /* of the samples that are given: those of one part */
     uint32_t n_threads;
     char fingerprint[FB_DATA_FINGERPRINT_CHARS];
     fb_data_prefetch *prefetch; /* made at the first fb_data_next */
@@ -25,7 +27,7 @@ struct fb_data {
 /* Sample k of those given, among all: spread evenly. Both factors are below 2^32. */
 static uint64_t index_of(const fb_data *data, uint64_t k)
 {
-    return k * data->set.n / data->count;
+    return (k * data->parts + data->part) * data->set.n / data->spread;
 }
 
 static int32_t label_of(const fb_data *data, uint64_t k)
@@ -177,14 +179,26 @@ static void print_array(const fb_data *data, fb_data_print *print)
     }
 }
 
+static fb_status choose_samples(fb_data *data, const char *spec, const fb_data_options *options)
+{
+    data->spread = data->set.n;
+    if (options->limit > 0 && options->limit < data->spread)
+        data->spread = options->limit;
+    data->parts = options->parts > 1 ? options->parts : 1;
+    data->part = options->parts > 1 ? options->part : 0;
+    if (data->part >= data->parts || data->part >= data->spread)
+        return fb_fail(FB_E_ARG, "'%s' has %llu samples, which leaves none for part %u of %u", spec,
+                       (unsigned long long)data->spread, data->part + 1, data->parts);
+    data->count = (data->spread - data->part + data->parts - 1) / data->parts;
+    return FB_OK;
+}
+
 static fb_status open_into(fb_data *data, const char *spec, const fb_data_options *options)
 {
     FB_TRY(fb_data_prepare_init(&data->prepare, &options->prep, &options->shape));
     FB_TRY(read_spec(spec, &data->set));
     data->n_threads = options->n_threads;
-    data->count = data->set.n;
-    if (options->limit > 0 && options->limit < data->count)
-        data->count = options->limit;
+    FB_TRY(choose_samples(data, spec, options));
     fb_data_print print;
     fb_data_print_start(&print);
     if (data->set.names) {

@@ -104,7 +104,7 @@ static fb_status list_rows(study *s)
         if (!has_float_weight(m, &m->nodes[i]))
             continue;
         add_rows(s, i, FB_SENSE_WEIGHTS);
-        if (is_new_input(s, &m->nodes[i])) {
+        if (!s->options->weights_only && is_new_input(s, &m->nodes[i])) {
             s->tensors[s->n_tensors++] = m->nodes[i].in[0];
             add_rows(s, i, FB_SENSE_INPUT);
         }
@@ -189,6 +189,7 @@ static fb_status run_study(study *s)
         FB_TRY(fb_job_report(&s->job, "sensitivity", i, r->n_rows));
         if (s->found[i])
             continue;
+        FB_TRY(fb_judge_hold(&s->judge, s->job.reference, r->rows[i].layer));
         FB_TRY(try_row(s, &r->rows[i]));
         FB_TRY(fb_state_add(&s->state, &r->rows[i]));
     }
