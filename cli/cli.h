@@ -27,6 +27,7 @@ enum {
     EXIT_BUDGET = 3,
     EXIT_UNSUPPORTED = 4,
     EXIT_MISMATCH = 5,
+    EXIT_FOUND = 6, /* why found something wrong */
     EXIT_INTERRUPTED = 130
 };
 

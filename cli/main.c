@@ -9,11 +9,11 @@
 #include <string.h>
 
 extern const command cmd_inspect, cmd_compress, cmd_eval, cmd_run, cmd_bench, cmd_diff, cmd_verify,
-    cmd_info, cmd_export, cmd_train, cmd_tune;
+    cmd_info, cmd_export, cmd_train, cmd_tune, cmd_why;
 
-const command *const command_table[] = {&cmd_inspect, &cmd_compress, &cmd_eval,
-                                        &cmd_run,     &cmd_bench,    &cmd_diff,
-                                        &cmd_verify,  &cmd_info,     &cmd_export,
+const command *const command_table[] = {&cmd_inspect, &cmd_compress, &cmd_eval, &cmd_run,
+                                        &cmd_bench,   &cmd_diff,     &cmd_why,  &cmd_verify,
+                                        &cmd_info,    &cmd_export,
 #ifdef FB_HAS_TRAIN
                                         &cmd_train,   &cmd_tune,
 #endif
@@ -39,7 +39,7 @@ static void print_overview(FILE *to)
         fprintf(to, "  %-9s %s\n", command_table[i]->name, command_table[i]->summary);
     fprintf(to, "\n'fewbit COMMAND --help' explains one, 'fewbit --version' tells the version.\n"
                 "Exit codes: 0 done, 1 failed, 2 usage, 4 model not supported, 5 verification\n"
-                "mismatch, 130 interrupted.\n");
+                "mismatch, 6 why found something, 130 interrupted.\n");
 }
 
 static void print_option(const option_def *o, const command *c)
