@@ -118,6 +118,7 @@ typedef struct search_outcome {
 int search_model(const arguments *args, fb_model *before, progress *p, search_outcome *out);
 void print_search(const arguments *args, const search_outcome *o);
 void put_search(json_t *report, const search_outcome *o);
+json_t *trial_json(const fb_search_trial *t);
 
 /* --- notes (notes.c) ------------------------------------------------------------------------- */
 

@@ -9,11 +9,11 @@
 #include <string.h>
 
 extern const command cmd_inspect, cmd_compress, cmd_eval, cmd_run, cmd_bench, cmd_diff, cmd_verify,
-    cmd_info, cmd_export, cmd_train, cmd_tune, cmd_why;
+    cmd_info, cmd_export, cmd_search, cmd_train, cmd_tune, cmd_why;
 
-const command *const command_table[] = {&cmd_inspect, &cmd_compress, &cmd_eval, &cmd_run,
-                                        &cmd_bench,   &cmd_diff,     &cmd_why,  &cmd_verify,
-                                        &cmd_info,    &cmd_export,
+const command *const command_table[] = {&cmd_inspect, &cmd_compress, &cmd_search, &cmd_eval,
+                                        &cmd_run,     &cmd_bench,    &cmd_diff,   &cmd_why,
+                                        &cmd_verify,  &cmd_info,     &cmd_export,
 #ifdef FB_HAS_TRAIN
                                         &cmd_train,   &cmd_tune,
 #endif

@@ -28,6 +28,7 @@ const option_def option_table[OPT_COUNT] = {
            "search for the smallest file that loses at most P points of accuracy"),
     OPTION(OPT_MAX_SIZE, 0, "max-size", ARG_NEEDED, "BYTES",
            "search for the best file of at most BYTES (with K or M: thousands, millions)"),
+    OPTION(OPT_PICK, 0, "pick", ARG_NEEDED, "N", "write network N of the front to --output"),
     OPTION(OPT_SENSITIVITY, 0, "sensitivity", ARG_NONE, "",
            "try each layer alone in few bits, on --data"),
     OPTION(OPT_BITS, 0, "bits", ARG_NEEDED, "LIST",
@@ -227,6 +228,8 @@ static int take(arguments *a, option_id id, const char *text)
         return read_points(a, id, text, &a->max_drop);
     case OPT_MAX_SIZE:
         return read_size(a, id, text, &a->max_bytes);
+    case OPT_PICK:
+        return read_small(a, id, text, 1, 1000000, &a->pick);
     case OPT_SENSITIVITY:
         a->sensitivity = true;
         return EXIT_DONE;

@@ -21,6 +21,7 @@ typedef enum option_id {
     OPT_DRY_RUN,
     OPT_MAX_DROP,
     OPT_MAX_SIZE,
+    OPT_PICK,
     OPT_SENSITIVITY,
     OPT_BITS,
     OPT_STATE,
@@ -89,7 +90,7 @@ typedef struct arguments {
     const char *norms, *codes; /* NULL: not given */
     const char *val, *optimizer, *schedule, *augment, *teacher, *log;
     uint64_t limit, seed;
-    uint32_t batch, threads, cpu, top, epochs;
+    uint32_t batch, threads, cpu, top, epochs, pick;
     uint32_t widths[MAX_WIDTHS], n_widths;
     double seconds, threshold;
     bool force, dry_run, sensitivity, kernels, methods, json, quiet, verbose, decode;

@@ -127,18 +127,6 @@ int search_model(const arguments *args, fb_model *before, progress *p, search_ou
 
 /* --- the report ------------------------------------------------------------------------------ */
 
-/* A trial that no other beats in both. */
-static bool is_front(const fb_search_result *r, uint32_t i)
-{
-    for (uint32_t k = 0; k < r->n_trials; k++) {
-        const fb_search_trial *a = &r->trials[k], *b = &r->trials[i];
-        if (a->bytes <= b->bytes && a->loss <= b->loss &&
-            (a->bytes < b->bytes || a->loss < b->loss))
-            return false;
-    }
-    return true;
-}
-
 static const char *kind_of(const fb_search_result *r)
 {
     return r->labelled ? "top-1" : "agreement";
@@ -153,7 +141,7 @@ void print_search(const arguments *args, const search_outcome *o)
     for (uint32_t i = 0; i < r->n_trials; i++) {
         const fb_search_trial *t = &r->trials[i];
         if (args->verbose)
-            fprintf(stderr, "  %c%12s bytes, KL %.4f, %s %s%%: %s\n", is_front(r, i) ? '*' : ' ',
+            fprintf(stderr, "  %c%12s bytes, KL %.4f, %s %s%%: %s\n", t->front ? '*' : ' ',
                     show_count(t->bytes), t->loss, kind_of(r), show_number(100 * t->correct, 2),
                     printable(t->method));
     }
@@ -168,19 +156,25 @@ void print_search(const arguments *args, const search_outcome *o)
             o->drop - o->margin, o->drop + o->margin);
 }
 
+json_t *trial_json(const fb_search_trial *t)
+{
+    json_t *item = json_object();
+    json_put(item, "method", json_text(t->method));
+    json_put(item, "bytes", json_integer((json_int_t)t->bytes));
+    json_put(item, "loss", json_number(t->loss));
+    json_put(item, "correct", json_number(100 * t->correct));
+    json_put(item, "agreement", json_number(100 * t->agree));
+    return item;
+}
+
 void put_search(json_t *report, const search_outcome *o)
 {
     const fb_search_result *r = &o->found;
     json_t *list = json_array();
     for (uint32_t i = 0; i < r->n_trials; i++) {
         const fb_search_trial *t = &r->trials[i];
-        json_t *item = json_object();
-        json_put(item, "method", json_text(t->method));
-        json_put(item, "bytes", json_integer((json_int_t)t->bytes));
-        json_put(item, "loss", json_number(t->loss));
-        json_put(item, "correct", json_number(100 * t->correct));
-        json_put(item, "agreement", json_number(100 * t->agree));
-        json_put(item, "front", json_boolean(is_front(r, i)));
+        json_t *item = trial_json(t);
+        json_put(item, "front", json_boolean(t->front));
         json_put(item, "best", json_boolean(i == r->best_trial));
         json_push(list, item);
     }

@@ -72,6 +72,7 @@ typedef struct fb_search_trial {
     double correct;     /* share of images whose best class is the label, or, without labels, the
                            float network's */
     double agree;       /* share of images whose best class is the float network's */
+    bool front;         /* no other trial is smaller and closer to the float network */
 } fb_search_trial;
 
 typedef struct fb_search_options {
@@ -112,10 +113,16 @@ typedef struct fb_search_result {
  * counted images only as far as chance does not explain them. What other images say of the result
  * is the caller's to measure.
  *
+ * The networks on the front of bytes and loss are kept in the folder.
+ *
  * FB_E_INTERRUPTED, FB_E_ARG for bounds or a folder that does not fit, FB_E_UNSUPPORTED for a model
  * without float weights. The same call goes on from `folder` and ends with the same model. */
 FB_API fb_status fb_search(const fb_model *model, const fb_search_options *options,
                            fb_search_result *result);
+/* The trials that a folder has, of whatever search; the rest of *result is empty. */
+FB_API fb_status fb_search_read(const char *folder, fb_search_result *result);
+/* The network of trial i of fb_search_read, which must be on the front. */
+FB_API fb_status fb_search_pick(const char *folder, uint32_t i, fb_model **out);
 FB_API void fb_search_free(fb_search_result *result);
 
 #ifdef __cplusplus

@@ -39,7 +39,7 @@ static fb_status take_line(fb_journal *j, const char *line, size_t n)
     return keep(j, &t, line + at, n - (size_t)at);
 }
 
-/* `text` ends in a NUL; a last line without an end is cut short. */
+/* `text` ends in a NUL, key may be NULL; a last line without an end is cut short. */
 static fb_status take_text(fb_journal *j, char *text, const char *key)
 {
     char *end = strchr(text, '\n');
@@ -48,7 +48,7 @@ static fb_status take_text(fb_journal *j, char *text, const char *key)
         return fb_fail(FB_E_ARG, "'%s' is not the journal of a search; name another folder",
                        j->path);
     *end = '\0';
-    if (strcmp(text + head, key) != 0)
+    if (key && strcmp(text + head, key) != 0)
         return fb_fail(FB_E_ARG,
                        "'%s' belongs to a search with another model, other images or another "
                        "seed; remove its folder or name another",
@@ -112,6 +112,18 @@ fb_status fb_journal_open(const char *path, const char *key, fb_journal *journal
     fb_status status = read_all(journal, key, &is_new);
     if (status == FB_OK)
         status = begin(journal, key, is_new);
+    if (status != FB_OK)
+        fb_journal_close(journal);
+    return status;
+}
+
+fb_status fb_journal_read(const char *path, fb_journal *journal)
+{
+    bool is_new;
+    *journal = (fb_journal){.path = path};
+    fb_status status = read_all(journal, NULL, &is_new);
+    if (status == FB_OK && is_new)
+        status = fb_fail(FB_E_ARG, "'%s' is not there, or empty: no search was kept there", path);
     if (status != FB_OK)
         fb_journal_close(journal);
     return status;

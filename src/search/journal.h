@@ -20,6 +20,8 @@ typedef struct fb_journal {
  * line without its end. FB_E_ARG for a file of another key or of another kind; *journal is empty
  * then. */
 fb_status fb_journal_open(const char *path, const char *key, fb_journal *journal);
+/* Reads one of whatever key; nothing can be added. The file must be there. */
+fb_status fb_journal_read(const char *path, fb_journal *journal);
 /* The trial of this method, or NULL. Valid until the next fb_journal_add. */
 const fb_search_trial *fb_journal_find(const fb_journal *journal, const char *method);
 /* Copies the trial. */

@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 #include "base/status.h"
 #include "compress/judge.h"
-#include "search/journal.h"
+#include "search/front.h"
 #include "search/settings.h"
 
 #include <inttypes.h>
@@ -19,8 +19,7 @@ enum {
     MOST_TRIALS = 12,  /* that move the price */
     MOST_STEPS = 12,   /* of single layers, that fill what is left of the bound */
     SENSE_IMAGES = 64, /* that tell the harm of one layer alone */
-    PRICE_STEPS = 60,
-    PATH_CHARS = 4096
+    PRICE_STEPS = 60
 };
 /* How the whole network's loss compares with the sum of the layers' own, which are rounded to the
  * nearest code: what GPTQ leaves of it. The first trial's guess; measured afterwards. */
@@ -121,23 +120,16 @@ static fb_status make_trial(search *s, fb_search_trial *t)
     t->loss = v.loss;
     t->correct = v.correct;
     t->agree = v.agree;
-    return fb_journal_add(&s->journal, t);
+    FB_TRY(fb_journal_add(&s->journal, t));
+    return s->o->folder ? fb_front_keep(s->o->folder, &s->journal, s->model) : FB_OK;
 }
 
-/* Where the best network lies in the folder; false: nowhere. */
-static bool best_path(const search *s, char path[PATH_CHARS])
+static void take_best(search *s)
 {
-    return s->o->folder && snprintf(path, PATH_CHARS, "%s/best.fewbit", s->o->folder) < PATH_CHARS;
-}
-
-static fb_status take_best(search *s)
-{
-    char path[PATH_CHARS];
     s->r->best_trial = s->r->n_trials - 1;
     fb_model_close(&s->r->best);
     s->r->best = s->model;
     s->model = NULL;
-    return s->r->best && best_path(s, path) ? fb_model_save(s->r->best, path) : FB_OK;
 }
 
 /* Tries `method`, unless that was done before; copies what came of it to the results. */
@@ -165,7 +157,9 @@ static fb_status try_method(search *s, const char *method, place *at)
     s->r->trials[s->r->n_trials++] = *found;
     if (none)
         s->r->best_trial = s->r->n_trials;
-    return better ? take_best(s) : FB_OK;
+    if (better)
+        take_best(s);
+    return FB_OK;
 }
 
 static fb_status try_pick(search *s, place *at)
@@ -364,18 +358,18 @@ static fb_status choose_widths(search *s, bool *refused)
 static fb_status open_journal(search *s)
 {
     char key[64], line[160];
-    static _Thread_local char path[PATH_CHARS];
+    static _Thread_local char path[FB_FRONT_PATH];
     FB_TRY(fb_sensitivity_key(s->job.reference, s->o->judge, s->r->images, key));
     (void)snprintf(line, sizeof line, "%s %s %" PRIu64, key, fb_data_fingerprint(s->o->calibrate),
                    s->o->seed);
-    if (s->o->folder && snprintf(path, sizeof path, "%s/trials.txt", s->o->folder) >= PATH_CHARS)
+    if (s->o->folder && snprintf(path, sizeof path, "%s/trials.txt", s->o->folder) >= FB_FRONT_PATH)
         return fb_fail(FB_E_ARG, "the name of the folder '%.200s...' is too long", s->o->folder);
     return fb_journal_open(s->o->folder ? path : NULL, line, &s->journal);
 }
 
 static fb_status sense(search *s)
 {
-    char path[PATH_CHARS] = "";
+    char path[FB_FRONT_PATH] = "";
     fb_sensitivity rows;
     if (s->o->folder)
         (void)snprintf(path, sizeof path, "%s/layers.txt", s->o->folder);
@@ -398,12 +392,14 @@ static fb_status sense(search *s)
 /* The best trial's network, where an earlier call made it. */
 static fb_status find_best(search *s)
 {
-    char path[PATH_CHARS];
+    char path[FB_FRONT_PATH];
     fb_search_result *r = s->r;
     if (r->best || r->best_trial == r->n_trials)
         return FB_OK;
     const char *method = r->trials[r->best_trial].method;
-    if (best_path(s, path) && fb_model_open(path, &r->best) == FB_OK) {
+    const fb_search_trial *t = fb_journal_find(&s->journal, method);
+    if (t && s->o->folder && fb_front_path(s->o->folder, (uint32_t)(t - s->journal.trials), path) &&
+        fb_model_open(path, &r->best) == FB_OK) {
         const char *made = fb_model_note(r->best, "method");
         if (made && strcmp(made, method) == 0)
             return FB_OK;
@@ -446,22 +442,6 @@ static fb_status check(const fb_search_options *o)
     return FB_OK;
 }
 
-/* The results keep texts of their own: the journal goes. */
-static fb_status own_texts(fb_search_result *r)
-{
-    for (uint32_t i = 0; i < r->n_trials; i++) {
-        size_t n = strlen(r->trials[i].method) + 1;
-        char *copy = fb_alloc(n);
-        if (!copy) {
-            r->n_trials = i;
-            return fb_fail(FB_E_MEMORY, "no memory for the trials");
-        }
-        memcpy(copy, r->trials[i].method, n);
-        r->trials[i].method = copy;
-    }
-    return FB_OK;
-}
-
 fb_status fb_search(const fb_model *model, const fb_search_options *options,
                     fb_search_result *result)
 {
@@ -479,7 +459,7 @@ fb_status fb_search(const fb_model *model, const fb_search_options *options,
     fb_status status = fb_model_clone(model, false, &s.job.reference);
     if (status == FB_OK)
         status = run(&s);
-    fb_status texts = own_texts(result);
+    fb_status texts = fb_front_own(result);
     fb_judge_close(&s.judge);
     fb_journal_close(&s.journal);
     fb_settings_free(&s.settings);
@@ -493,13 +473,4 @@ fb_status fb_search(const fb_model *model, const fb_search_options *options,
     if (status != FB_OK)
         fb_search_free(result);
     return status;
-}
-
-void fb_search_free(fb_search_result *result)
-{
-    for (uint32_t i = 0; i < result->n_trials; i++)
-        fb_free((void *)(uintptr_t)result->trials[i].method);
-    fb_free(result->trials);
-    fb_model_close(&result->best);
-    *result = (fb_search_result){0};
 }

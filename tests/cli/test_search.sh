@@ -25,6 +25,21 @@ check 'the same file' cmp net.fewbit first.fewbit
 check 'trials are listed' grep -q '^  \*.*KL' err
 check 'how sure it is' grep -q '95% confidence' err
 
+# what else it found
+run 0 'the front' search net.fewbit.search --json
+json "r['front'][0]['bytes'] < r['front'][-1]['bytes'] and r['front'][0]['loss'] > r['front'][-1]['loss']"
+json "len(r['front']) <= r['trials']"
+cp out front.json
+run 0 'a table' search net.fewbit.search
+check 'as many rows' test "$(grep -c gptq out)" -eq "$(python3 -c "import json; print(len(json.load(open('front.json'))['front']))")"
+run 0 'pick' search net.fewbit.search --pick 2 -o picked.fewbit
+check 'its size' test "$(stat -c %s picked.fewbit)" -eq \
+    "$(python3 -c "import json; print(json.load(open('front.json'))['front'][1]['bytes'])")"
+run 0 'it runs' verify picked.fewbit -q
+refuse 2 'beyond the front' 'has [0-9]+ networks' search net.fewbit.search --pick 99 -o x.fewbit
+refuse 2 'nowhere to write' 'belong together' search net.fewbit.search --pick 1
+refuse 2 'no folder of a search' 'no search was kept' search .
+
 # a slice at a time, judged by other images in the end
 for _ in $(seq 30); do
     run 0 'a slice' "${search[@]}" --max-drop 1% --time-limit 0.000001 -o slice.fewbit -f --json

@@ -53,7 +53,11 @@ static int close_all(void **state)
     fb_model_close(&net);
     remove_file("trials.txt");
     remove_file("layers.txt");
-    remove_file("best.fewbit");
+    for (int i = 1; i <= 25; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "%d.fewbit", i);
+        remove_file(name);
+    }
     return rmdir(folder) | unlink(images);
 }
 
@@ -153,14 +157,14 @@ static void journal_keeps_trials(void **state)
     (void)snprintf(path, sizeof path, "%s/journal", folder);
     fb_journal j;
     net_ok(fb_journal_open(path, "key", &j));
-    net_ok(fb_journal_add(&j, &(fb_search_trial){"w4 + int8", 123, 0.1, 0.9, 0.8}));
+    net_ok(fb_journal_add(&j, &(fb_search_trial){"w4 + int8", 123, 0.1, 0.9, 0.8, false}));
     fb_journal_close(&j);
     FILE *f = fopen(path, "ab");
     assert_non_null(f);
     (void)fputs("77 0x1p", f); /* a line that a crash cut short */
     (void)fclose(f);
     net_ok(fb_journal_open(path, "key", &j));
-    net_ok(fb_journal_add(&j, &(fb_search_trial){"w3", 5, 1, 0, 0}));
+    net_ok(fb_journal_add(&j, &(fb_search_trial){"w3", 5, 1, 0, 0, false}));
     fb_journal_close(&j);
     net_ok(fb_journal_open(path, "key", &j));
     assert_int_equal(j.n, 2);
@@ -178,6 +182,8 @@ static void journal_keeps_trials(void **state)
     assert_int_equal(fb_journal_open(path, "key", &j), FB_E_ARG);
     assert_non_null(strstr(fb_error(), "not the journal"));
     assert_int_equal(unlink(path), 0);
+    assert_int_equal(fb_journal_read(path, &j), FB_E_ARG);
+    assert_non_null(strstr(fb_error(), "no search was kept"));
 }
 
 /* --- the search ------------------------------------------------------------------------------ */
@@ -289,7 +295,29 @@ static void it_goes_on_where_it_stopped(void **state)
     assert_string_equal(fb_model_note(part.best, "method"), fb_model_note(whole.best, "method"));
     assert_int_equal(bytes_of(part.best), bytes_of(whole.best));
     fb_search_free(&part);
-    remove_file("best.fewbit"); /* lost: made again */
+
+    fb_search_result kept; /* the front is there to pick from */
+    net_ok(fb_search_read(folder, &kept));
+    assert_int_equal(kept.n_trials, whole.n_trials);
+    uint32_t n_front = 0;
+    for (uint32_t i = 0; i < kept.n_trials; i++) {
+        fb_model *m;
+        assert_true(kept.trials[i].front == whole.trials[i].front);
+        n_front += kept.trials[i].front;
+        if (kept.trials[i].front) {
+            net_ok(fb_search_pick(folder, i, &m));
+            assert_int_equal(bytes_of(m), kept.trials[i].bytes);
+            fb_model_close(&m);
+        } else {
+            assert_int_equal(fb_search_pick(folder, i, &m), FB_E_ARG);
+            assert_non_null(strstr(fb_error(), "not on the front"));
+        }
+    }
+    assert_true(n_front > 1 && kept.trials[0].front);
+    fb_search_free(&kept);
+    char name[16]; /* lost: made again */
+    (void)snprintf(name, sizeof name, "%u.fewbit", whole.best_trial + 1);
+    remove_file(name);
     net_ok(fb_search(net, &o, &part));
     assert_int_equal(bytes_of(part.best), bytes_of(whole.best));
     fb_search_free(&part);
