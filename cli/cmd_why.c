@@ -4,8 +4,8 @@
 
 #include "fewbit/why.h"
 
+#include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 static void print_findings(const fb_why_report *r)
 {
@@ -28,9 +28,9 @@ static void print_head(const fb_why_report *r)
     printf("%s images with %s", show_count(r->images), r->prep);
     if (r->labelled)
         printf(": top-1 %s%%", show_number(r->top1, 1));
-    if (r->small_top1 == r->small_top1)
+    if (!isnan(r->small_top1))
         printf(", compressed %s%%", show_number(r->small_top1, 1));
-    if (r->agreement == r->agreement)
+    if (!isnan(r->agreement))
         printf(", same answer on %s%%", show_number(r->agreement, 1));
     printf("\n\n");
 }
@@ -136,7 +136,7 @@ static int emit(const arguments *args, const fb_why_report *r)
     json_put(report, "compressed", json_text(args->n_files > 1 ? args->files[1] : NULL));
     json_put(report, "images", json_integer((json_int_t)r->images));
     json_put(report, "prep", json_text(r->prep));
-    json_put(report, "top1", json_number(r->images ? r->top1 : -1));
+    json_put(report, "top1", json_number(r->top1));
     json_put(report, "compressed_top1", json_number(r->small_top1));
     json_put(report, "agreement", json_number(r->agreement));
     json_put(report, "findings", findings);
@@ -228,11 +228,12 @@ static int run(const arguments *args)
 
 const command cmd_why = {
     .name = "why",
-    .operands = "MODEL",
+    .operands = "MODEL [COMPRESSED]",
     .min_files = 1,
-    .max_files = 1,
-    .summary = "say what is wrong: preprocessing, labels, dead channels",
-    .example = "fewbit why net.onnx --data val/ --prep imagenet\n",
+    .max_files = 2,
+    .summary = "say what is wrong: preprocessing, labels, dead channels, a layer that loses it all",
+    .example = "fewbit why net.onnx --data val/ --prep imagenet\n"
+               "fewbit why net.onnx net.fewbit --data val/\n",
     .notes =
         "One sentence for each thing that is wrong, with the numbers that show it and what to do,\n"
         "what costs most first; a hint is no proof. Without --prep, and when no file carries one,\n"

@@ -38,8 +38,8 @@ static void print_overview(FILE *to)
     for (size_t i = 0; command_table[i]; i++)
         fprintf(to, "  %-9s %s\n", command_table[i]->name, command_table[i]->summary);
     fprintf(to, "\n'fewbit COMMAND --help' explains one, 'fewbit --version' tells the version.\n"
-                "Exit codes: 0 done, 1 failed, 2 usage, 4 model not supported, 5 verification\n"
-                "mismatch, 6 why found something, 130 interrupted.\n");
+                "Exit codes: 0 done, 1 failed, 2 usage, 3 bounds of a search missed, 4 model not\n"
+                "supported, 5 verification mismatch, 6 why found something, 130 interrupted.\n");
 }
 
 static void print_option(const option_def *o, const command *c)

@@ -62,6 +62,7 @@ typedef struct fb_why_layer {
     uint64_t infinite; /* outputs that are not finite */
 } fb_why_layer;
 
+/* Names of layers may be borrowed from the models, which then must outlive the report. */
 typedef struct fb_why_report {
     uint64_t images;
     bool labelled;

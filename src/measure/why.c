@@ -31,6 +31,7 @@ static fb_status try_preps(fb_why_state *s)
     fb_status status = fb_predictor_create(s->model, &s->options->measure, &s->predictor);
     if (status == FB_OK) {
         s->classes = fb_predictor_classes(s->predictor);
+        s->phase = "trying preprocessings";
         status = fb_why_prep(s);
     }
     fb_predictor_destroy(&s->predictor);
@@ -60,6 +61,8 @@ fb_status fb_why(const fb_model *model, const fb_why_options *options, fb_why_re
     fill_head(&s);
     FB_GO(fb_why_labels(&s));
     FB_GO(fb_why_layers(&s));
+    if (options->small)
+        FB_GO(fb_why_compressed(&s));
     fb_why_sort(report);
     return FB_OK;
 fail:

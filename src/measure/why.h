@@ -47,6 +47,7 @@ typedef struct fb_why_state {
     size_t cap_findings, cap_looks, cap_variants;
     fb_trial *trials; /* [FB_WHY_TRIALS] in the order in which they were run */
     uint32_t n_trials;
+    const char *phase;     /* for progress, while images are answered */
     uint64_t done, total;  /* of the phase that progress shows */
     const fb_trial *given; /* all images with options->prep; NULL when there is none, or it fails */
     const fb_trial *best;  /* all images, with what the other looks go on with */
@@ -70,6 +71,10 @@ typedef struct fb_why_say {
 } fb_why_say;
 fb_status fb_why_find(fb_why_state *s, const fb_why_say *say);
 fb_status fb_why_look_at(fb_why_state *s, const char *at, const char *result);
+static inline double fb_why_percent(uint64_t part, uint64_t all)
+{
+    return 100.0 * (double)part / (double)all;
+}
 /* Findings into the order of fb_why_report; counts hints. */
 void fb_why_sort(fb_why_report *report);
 /* "less than 1 in 1,000,000", for a probability; a static buffer of the thread. */
@@ -145,7 +150,16 @@ typedef fb_status (*fb_why_watcher)(void *user, const fb_why_seen *seen);
 fb_status fb_why_watch(fb_why_state *s, const fb_model *model, const char *phase, uint64_t limit,
                        fb_why_watcher watcher, void *user);
 
+/* The answers of `model` to the images of s->best; `after`, which may be NULL, sees the predictor
+ * then. The answers must be as many as the float network's. */
+fb_status fb_why_answers(fb_why_state *s, const fb_model *model, const char *phase, fb_trial *trial,
+                         fb_status (*after)(fb_why_state *s, const fb_predictor *p));
+
 /* Dead channels and values that are not finite. */
 fb_status fb_why_layers(fb_why_state *s);
+
+/* --- options->small (why_small.c) ------------------------------------------------------------- */
+
+fb_status fb_why_compressed(fb_why_state *s);
 
 #endif

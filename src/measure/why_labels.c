@@ -3,11 +3,6 @@
 
 #include <math.h>
 
-static double percent(uint64_t part, uint64_t all)
-{
-    return 100.0 * (double)part / (double)all;
-}
-
 static fb_status say_out_of_range(fb_why_state *s)
 {
     const fb_trial *t = s->best;
@@ -21,11 +16,11 @@ static fb_status say_out_of_range(fb_why_state *s)
         return FB_OK;
     fb_why_say say = {
         .kind = "labels-range",
-        .points = percent(beyond, t->n),
+        .points = fb_why_percent(beyond, t->n),
         .what = fb_why_text(s,
                             "the labels do not fit the network: %.1f%% of the images have one that "
                             "it cannot give (up to %d, but its classes are 0 to %u)",
-                            percent(beyond, t->n), most, s->classes - 1),
+                            fb_why_percent(beyond, t->n), most, s->classes - 1),
         .advice = "number the classes from 0, in the order of the network's outputs",
         .n_numbers = 3,
         .numbers = {{"images", (double)beyond},
@@ -40,18 +35,18 @@ static fb_status say_shifted(fb_why_state *s, fb_reading r, uint64_t was, uint64
     const char *way = r == FB_READ_UP ? "more" : "less";
     fb_why_say say = {
         .kind = "labels-shifted",
-        .points = percent(is, t->n) - percent(was, t->n),
+        .points = fb_why_percent(is, t->n) - fb_why_percent(was, t->n),
         .what = fb_why_text(s,
                             "the labels are off by one: the best class is the label on %.1f%% of "
                             "%llu images, but one %s than the label on %.1f%% (by chance %s times)",
-                            percent(was, t->n), (unsigned long long)t->n, way, percent(is, t->n),
-                            fb_why_odds(p)),
+                            fb_why_percent(was, t->n), (unsigned long long)t->n, way,
+                            fb_why_percent(is, t->n), fb_why_odds(p)),
         .advice = r == FB_READ_UP
                       ? "add 1 to every label: the network's class 0 is probably the background"
                       : "take 1 from every label: they are probably counted from 1",
         .n_numbers = 4,
-        .numbers = {{"top1", percent(was, t->n)},
-                    {"best_top1", percent(is, t->n)},
+        .numbers = {{"top1", fb_why_percent(was, t->n)},
+                    {"best_top1", fb_why_percent(is, t->n)},
                     {"shift", r == FB_READ_UP ? 1 : -1},
                     {"p", p}}};
     return fb_why_find(s, &say);
@@ -65,18 +60,18 @@ static fb_status say_mapped(fb_why_state *s, uint64_t was, uint64_t is, double p
     FB_TRY(fb_why_show_map(s, t, map, &moved));
     fb_why_say say = {
         .kind = "labels-mixed",
-        .points = percent(is, t->n) - percent(was, t->n),
+        .points = fb_why_percent(is, t->n) - fb_why_percent(was, t->n),
         .what = fb_why_text(s,
                             "the labels stand for other classes: read as they are %.1f%% of %llu "
                             "images are right, read through the map that the other half of the "
                             "images shows %.1f%% (%u labels move: %s; by chance %s times)",
-                            percent(was, t->n), (unsigned long long)t->n, percent(is, t->n), moved,
-                            map, fb_why_odds(p)),
+                            fb_why_percent(was, t->n), (unsigned long long)t->n,
+                            fb_why_percent(is, t->n), moved, map, fb_why_odds(p)),
         .advice = "give a list of 'path label' lines with the network's own numbers: class folders "
                   "are numbered in the order of their names",
         .n_numbers = 4,
-        .numbers = {{"top1", percent(was, t->n)},
-                    {"best_top1", percent(is, t->n)},
+        .numbers = {{"top1", fb_why_percent(was, t->n)},
+                    {"best_top1", fb_why_percent(is, t->n)},
                     {"moved", (double)moved},
                     {"p", p}}};
     return fb_why_find(s, &say);
@@ -134,14 +129,14 @@ static fb_status say_chance(fb_why_state *s, uint64_t hits)
                         "chance gives %.2g%%, under every preprocessing and reading of the "
                         "labels; it is %.0f%% sure of its answers, and one class is the answer "
                         "to %.0f%% of the images",
-                        percent(hits, t->n), (unsigned long long)t->n, 100 * d.guess,
-                        100 * t->confidence, percent(d.most, t->n)),
+                        fb_why_percent(hits, t->n), (unsigned long long)t->n, 100 * d.guess,
+                        100 * t->confidence, fb_why_percent(d.most, t->n)),
         .advice = "check that these weights were trained, that the images are of its classes, and "
                   "that the labels belong to the images",
         .n_numbers = 3,
-        .numbers = {{"top1", percent(hits, t->n)},
+        .numbers = {{"top1", fb_why_percent(hits, t->n)},
                     {"confidence", 100 * t->confidence},
-                    {"same_answer", percent(d.most, t->n)}}};
+                    {"same_answer", fb_why_percent(d.most, t->n)}}};
     return fb_why_find(s, &say);
 }
 
@@ -182,5 +177,5 @@ fb_status fb_why_labels(fb_why_state *s)
                           fb_why_text(s,
                                       "as they are, one up, one down, and as another numbering "
                                       "of the classes; as they are %.1f%% are right",
-                                      percent(hits, t->n)));
+                                      fb_why_percent(hits, t->n)));
 }

@@ -185,16 +185,11 @@ static fb_status choose(fb_why_state *s, const fb_trial *normed, const fb_trial 
     return FB_OK;
 }
 
-static double percent(uint64_t part, uint64_t all)
-{
-    return 100.0 * (double)part / (double)all;
-}
-
 /* The given one is clearly beaten. */
 static fb_status say_better(fb_why_state *s, const duel *d)
 {
     uint64_t n = s->best->n;
-    double was = percent(d->right_a, n), is = percent(d->right_b, n);
+    double was = fb_why_percent(d->right_a, n), is = fb_why_percent(d->right_b, n);
     fb_why_say say = {
         .kind = "prep",
         .points = is - was,
@@ -218,7 +213,7 @@ static fb_status say_better(fb_why_state *s, const duel *d)
 /* There is none to compare with: not given, or not fit for the images (`why`). */
 static fb_status say_which(fb_why_state *s, const char *why)
 {
-    double is = percent(score(s, s->best), s->best->n);
+    double is = fb_why_percent(score(s, s->best), s->best->n);
     fb_why_say say = {
         .kind = "prep",
         .points = (double)NAN,
@@ -348,7 +343,8 @@ static fb_status list_variants(fb_why_state *s)
             continue;
         r->variants[r->n_variants++] = (fb_why_variant){
             t->text, t->n,
-            s->labelled ? percent(fb_why_read(s, t, FB_READ_PLAIN, NULL), t->n) : (double)NAN,
+            s->labelled ? fb_why_percent(fb_why_read(s, t, FB_READ_PLAIN, NULL), t->n)
+                        : (double)NAN,
             100 * t->confidence};
     }
     return FB_OK;

@@ -50,7 +50,7 @@ static fb_status run_batches(fb_why_state *s, fb_data *data, fb_trial *t, const 
     fb_hash_init(&hash);
     while (t->n < n) {
         uint32_t got;
-        FB_TRY(fb_why_progress(s, "trying preprocessings", s->done, s->total));
+        FB_TRY(fb_why_progress(s, s->phase, s->done, s->total));
         FB_TRY(fb_data_next(data, s->options->measure.batch, b->x, t->label + t->n, &got));
         if (got == 0)
             break;
@@ -97,4 +97,25 @@ fb_status fb_why_try(fb_why_state *s, const fb_prep *prep, uint64_t limit, fb_tr
         return status;
     t->why = fb_arena_string(s->memory, fb_error());
     return t->why && t->text ? FB_OK : fb_fail(FB_E_MEMORY, "no memory for the report");
+}
+
+fb_status fb_why_answers(fb_why_state *s, const fb_model *model, const char *phase, fb_trial *trial,
+                         fb_status (*after)(fb_why_state *s, const fb_predictor *p))
+{
+    FB_TRY(fb_predictor_create(model, &s->options->measure, &s->predictor));
+    s->phase = phase;
+    s->done = 0;
+    s->total = s->best->n;
+    fb_status status = FB_OK;
+    if (fb_predictor_classes(s->predictor) != s->classes)
+        status = fb_fail(FB_E_ARG, "the compressed network has %u outputs, the float one %u",
+                         fb_predictor_classes(s->predictor), s->classes);
+    if (status == FB_OK)
+        status = fb_why_try(s, &s->best->prep, s->best->limit, trial);
+    if (status == FB_OK && trial->why)
+        status = fb_fail(FB_E_ARG, "%s", trial->why);
+    if (status == FB_OK && after)
+        status = after(s, s->predictor);
+    fb_predictor_destroy(&s->predictor);
+    return status;
 }
