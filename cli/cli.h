@@ -46,7 +46,7 @@ typedef struct progress {
     bool quiet, tty;
     uint64_t start_ns, drawn_ns;
     int percent;      /* last line or bar */
-    const char *what; /* phase at hand */
+    char what[48];    /* phase at hand */
     bool bar;         /* a bar is on the screen */
 } progress;
 

@@ -86,8 +86,8 @@ bool progress_show(void *user, const char *what, uint64_t done, uint64_t total)
     if (p->quiet)
         return true;
     uint64_t now = now_ns();
-    if (!p->what || strcmp(p->what, what) != 0) {
-        p->what = what;
+    if (strncmp(p->what, what, sizeof p->what - 1) != 0) {
+        snprintf(p->what, sizeof p->what, "%s", what);
         p->start_ns = now;
         p->drawn_ns = 0;
         p->percent = 0;

@@ -12,7 +12,8 @@ void fb_pool_destroy(fb_pool *pool); /* NULL is fine */
 uint32_t fb_pool_size(const fb_pool *pool);
 
 /* Runs fn(ctx, i, worker) for each i in [0, n), worker in [0, size); returns when all are done.
- * Tiles are claimed dynamically; workers spin briefly, then sleep. One caller at a time; allocates
+ * Tiles are claimed dynamically; workers and the caller spin briefly, then sleep, and no worker is
+ * waited for that has no tile. One caller at a time; allocates
  * nothing. */
 void fb_pool_run(fb_pool *pool, uint32_t n, void (*fn)(void *ctx, uint32_t i, uint32_t worker),
                  void *ctx);

@@ -51,7 +51,7 @@ static fb_status take_text(fb_journal *j, char *text, const char *key)
     if (key && strcmp(text + head, key) != 0)
         return fb_fail(FB_E_ARG,
                        "'%s' belongs to a search with another model, other images or another "
-                       "seed; remove its folder or name another",
+                       "seed, or of another version of fewbit; remove its folder or name another",
                        j->path);
     for (char *line = end + 1; (end = strchr(line, '\n')); line = end + 1) {
         *end = '\0';

@@ -54,6 +54,7 @@ typedef struct search {
                         the side of 8 bits, with max_drop within the bound, else too large */
     place last;      /* tried */
     double base;     /* loss of all layers in 8 bits */
+    double made;     /* share of the network that is being made */
     double floor;    /* share of correct images, before chance */
     double start;
 } search;
@@ -97,6 +98,20 @@ static bool is_better(const search *s, const fb_search_trial *t)
 
 /* --- trials ---------------------------------------------------------------------------------- */
 
+/* The steps of making a network as one progress: ranges of activations, then codes. */
+static bool show_making(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    search *s = user;
+    double part = total > 0 ? (double)done / (double)total : 1;
+    char text[32];
+    if (strcmp(what, "calibrate") == 0)
+        s->made = 0.2 * part;
+    else if (strcmp(what, "gptq") == 0)
+        s->made = 0.2 + 0.8 * part;
+    (void)snprintf(text, sizeof text, "network %u", s->r->n_trials + 1);
+    return s->o->progress(s->o->progress_user, text, (uint64_t)(1000 * s->made), 1000);
+}
+
 static fb_status make_model(search *s, const char *method, fb_model **out)
 {
     fb_compress_options c;
@@ -106,8 +121,10 @@ static fb_status make_model(search *s, const char *method, fb_model **out)
     c.seed = s->o->seed;
     c.n_threads = s->o->n_threads;
     c.cpu = s->o->cpu;
-    c.progress = s->o->progress;
-    c.progress_user = s->o->progress_user;
+    s->made = 0;
+    if (s->o->progress)
+        c.progress = show_making;
+    c.progress_user = s;
     return fb_compress(s->job.reference, &c, out);
 }
 
@@ -360,8 +377,8 @@ static fb_status open_journal(search *s)
     char key[64], line[160];
     static _Thread_local char path[FB_FRONT_PATH];
     FB_TRY(fb_sensitivity_key(s->job.reference, s->o->judge, s->r->images, key));
-    (void)snprintf(line, sizeof line, "%s %s %" PRIu64, key, fb_data_fingerprint(s->o->calibrate),
-                   s->o->seed);
+    (void)snprintf(line, sizeof line, "%s %s %" PRIu64 " %s", key,
+                   fb_data_fingerprint(s->o->calibrate), s->o->seed, fb_version());
     if (s->o->folder && snprintf(path, sizeof path, "%s/trials.txt", s->o->folder) >= FB_FRONT_PATH)
         return fb_fail(FB_E_ARG, "the name of the folder '%.200s...' is too long", s->o->folder);
     return fb_journal_open(s->o->folder ? path : NULL, line, &s->journal);
