@@ -1,16 +1,13 @@
-/* What was tried, on disk: a text file, a header line that says what the trials belong to, then a
- * line a trial, appended and flushed as each is finished. A line cut short by a crash is passed
- * over. A trial is a method text and what came of it; the same text is never tried twice. */
+/* What was tried, on disk, a line each: a method text and what came of it. The same text is never
+ * tried twice. */
 #ifndef FB_SEARCH_JOURNAL_H
 #define FB_SEARCH_JOURNAL_H
 
 #include "fewbit/search.h"
-
-#include <stdio.h>
+#include "search/lines.h"
 
 typedef struct fb_journal {
-    FILE *file; /* NULL: nothing is kept */
-    const char *path;
+    fb_lines lines;
     fb_search_trial *trials; /* [n], each with a text of its own */
     uint32_t n;
     size_t cap;

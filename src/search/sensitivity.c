@@ -18,7 +18,7 @@ typedef struct study {
     const fb_sensitivity_options *options;
     fb_job job; /* the float network is job.reference */
     fb_judge judge;
-    fb_state state;
+    fb_lines state;
     fb_sensitivity *result;
     bool *found;      /* [n_rows] */
     int32_t *tensors; /* [n_tensors] inputs that are tried */
@@ -225,7 +225,7 @@ fb_status fb_sensitivity_run(const fb_model *model, const fb_sensitivity_options
     for (uint32_t k = 0; s.stats && k < s.n_tensors; k++)
         fb_stats_free(&s.stats[k]);
     fb_judge_close(&s.judge);
-    fb_state_close(&s.state);
+    fb_lines_close(&s.state);
     fb_model_close(&s.job.reference);
     fb_free(s.found);
     fb_free(s.tensors);
