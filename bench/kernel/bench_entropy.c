@@ -44,7 +44,7 @@ static int run(const uint8_t *symbols, uint8_t *back, fb_rans_table *table, size
         fb_freqs f;
         double start = now();
         fb_freqs_choose(&f, 8, count, NULL);
-        fb_rans_encode(&out, f.freq, symbols, n);
+        fb_rans_encode(&out, f.freq, NULL, symbols, n);
         double middle = now();
         fb_rans_table_make(table, f.freq, 128);
         bool good = fb_rans_decode(table, out.data, out.n, back, n);

@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "compress/bias.h"
 #include "compress/method.h"
+#include "compress/product_order.h"
 #include "compress/sparse.h"
 
 #include <inttypes.h>
@@ -107,6 +108,30 @@ static bool wants_sparse(const fb_model *model, const fb_recipe *r)
     return false;
 }
 
+bool fb_job_will_code(const fb_job *job)
+{
+    bool coded = job->model->entropy;
+    for (uint32_t i = job->step; i < job->recipe->n_steps; i++) {
+        const fb_recipe_step *s = &job->recipe->steps[i];
+        const fb_option *o =
+            strcmp(s->method->name, "entropy") == 0 ? &s->option[0] : fb_step_option(s, "entropy");
+        if (o)
+            coded = o->choice == 0;
+    }
+    return coded;
+}
+
+/* What a dry run cannot tell it must not tell. */
+static fb_status check_size_is_known(const fb_job *job)
+{
+    if (!job->unknown_codes || !job->model->entropy)
+        return FB_OK;
+    return fb_fail(FB_E_ARG,
+                   "step '%s': the codes depend on the calibration data, and so does the size of "
+                   "an entropy-coded file; a dry run needs entropy=off",
+                   job->unknown_codes);
+}
+
 fb_status fb_compress(const fb_model *model, const fb_compress_options *options, fb_model **out)
 {
     fb_recipe recipe;
@@ -143,9 +168,11 @@ fb_status fb_compress(const fb_model *model, const fb_compress_options *options,
     FB_GO(fb_model_densify(job.model));
     FB_GO(fb_job_renew_reference(&job));
     FB_GO(run_steps(&job, &recipe));
+    FB_GO(check_size_is_known(&job));
     FB_GO(fb_bias_encode_integer(job.model));
     FB_GO(write_notes(&job, &recipe));
     FB_GO(fb_model_compact(job.model));
+    FB_GO(fb_products_order(job.model));
     if (wants_sparse(model, &recipe))
         FB_GO(fb_store_sparse(job.model));
     FB_GO(fb_model_validate(job.model));

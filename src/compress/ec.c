@@ -84,15 +84,17 @@ static fb_status run(fb_job *job, const fb_recipe_step *step, bool columns)
         found += wanted[i];
     }
     fb_status status;
-    if (found == 0)
+    if (found == 0) {
         status = fb_fail(FB_E_ARG,
                          "no layer that '%s' names has weights made of codewords; it "
                          "follows a step that makes them, such as pq",
                          step->text);
-    else if (job->dry_run)
+    } else if (job->dry_run) {
+        job->unknown_codes = step->text;
         status = fb_gather_pretend(job, wanted);
-    else
+    } else {
         status = fb_layer_pass(job, step, wanted, correct, &w);
+    }
     fb_free(wanted);
     return status;
 }

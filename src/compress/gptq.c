@@ -22,20 +22,6 @@ typedef struct work {
 /* Floating-point operations that AdaRound may spend on a layer. */
 static const double most_work = 4e11;
 
-static fb_status refuse_dry_run(const fb_job *job)
-{
-    bool entropy = job->model->entropy;
-    for (uint32_t i = job->step + 1; i < job->recipe->n_steps; i++) {
-        const fb_recipe_step *s = &job->recipe->steps[i];
-        if (strcmp(s->method->name, "entropy") == 0)
-            entropy = s->option[0].choice == 0;
-    }
-    return entropy ? fb_fail(FB_E_ARG,
-                             "the codes depend on the calibration data, and so does the size of "
-                             "an entropy-coded file; a dry run needs entropy=off")
-                   : FB_OK;
-}
-
 /* --- one layer ------------------------------------------------------------------------------- */
 
 static uint32_t iterations_for(const work *w, const fb_problem *p)
@@ -145,9 +131,8 @@ static fb_status run(fb_job *job, const fb_recipe_step *step, bool adaround)
         status = fb_fail(FB_E_ARG, "no layer's weights have codes yet; this step follows one that "
                                    "gives them, such as int4 (codewords, as of pq, are ec's)");
     } else if (job->dry_run) {
-        status = refuse_dry_run(job);
-        if (status == FB_OK)
-            status = fb_gather_pretend(job, wanted);
+        job->unknown_codes = step->text;
+        status = fb_gather_pretend(job, wanted);
     } else {
         status = fb_layer_pass(job, step, wanted, round_layer, &w);
     }

@@ -77,7 +77,12 @@ typedef struct fb_job {
     void *layer_error_user;
     bool *clipped; /* [n_clipped] by tensor: weights whose range a clip chose, NULL without one */
     size_t n_clipped;
+    const char *unknown_codes; /* in a dry run: the step whose codes depend on data, or NULL */
 } fb_job;
+
+/* Whether the file of the finished model will be entropy-coded: what this step's model says, unless
+ * a later step says otherwise. */
+bool fb_job_will_code(const fb_job *job);
 
 /* Whether a quantising step takes the range of a weight as it is. */
 static inline bool fb_job_is_clipped(const fb_job *job, int32_t tensor)

@@ -43,6 +43,7 @@ typedef struct work {
     uint32_t n_inputs;   /* with fit=data: */
     int32_t *inputs;     /* [n_inputs] tensors that layers read */
     fb_moments *moments; /* [n_inputs] */
+    bool fits;           /* codes are wanted, not only their number */
 } work;
 
 /* ---- which layers, in which form ------------------------------------------------------------ */
@@ -261,7 +262,7 @@ static fb_status fit_layer(const work *w, const layer *l)
     int64_t elems;
     FB_GO(fb_product_codes_make(t, &l->form, &codes));
     FB_ENSURE(fb_tensor_elems(t, 0, &elems));
-    if (!w->job->dry_run) {
+    if (w->fits) {
         FB_GO(check_finite(t->data, (size_t)elems));
         FB_GO(importance_of(w, l, &importance));
         FB_GO(fb_product_fit(&codes, t->data, importance, groups_of(n), w->job->seed, w->pool));
@@ -292,6 +293,10 @@ static fb_status apply(fb_job *job, const fb_recipe_step *step)
     work w = {.job = job, .o = step->option};
     fb_status status;
     FB_GO(find_layers(&w));
+    /* A dry run needs codes only where the size of the file will depend on them. */
+    w.fits = !job->dry_run || (fb_job_will_code(job) && !wants_data(step));
+    if (job->dry_run && wants_data(step))
+        job->unknown_codes = step->text;
     if (wants_data(step) && w.n > 0 && !job->dry_run)
         FB_GO(measure(&w));
     FB_GO(fb_pool_create(job->n_threads, &w.pool));

@@ -1,230 +1,325 @@
-/* Section CODE: tables, then for each coded payload its table and size, then the coded payloads.
+/* Writing section CODE: tables, then for each coded payload its form, tables and sizes, then the
+ * code. FORMAT.md has the bytes.
  *
- * Choosing tables: payload after payload, the largest first, joins the table that it makes least
- * more expensive, or opens its own where that costs less. */
+ * Choosing tables: the symbols of a payload that share a context are an item. Item after item, the
+ * largest first, joins the table whose symbols are most like its own, or opens its own where that
+ * costs less. */
 #include "format/entropy.h"
 
+#include "format/form.h"
 #include "format/freqs.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    MOST_TABLES = 64, /* in a file */
-    TABLES = 8,       /* that this writer makes: more would hardly pay, and choosing takes longer */
-    FEWEST = 64,      /* symbols of a payload to code */
-    ENTRY_BITS = 32   /* that a payload costs besides its symbols: table, size, end of the states */
+    TABLES = 64,    /* in a file, at most */
+    FEWEST = 64,    /* symbols of a payload to code */
+    ENTRY_BITS = 32 /* that a run costs besides its symbols: table, size, end of the states */
 };
 
-static bool may_be_coded(const fb_tensor *t)
+/* Symbols that will have one table. */
+typedef struct item {
+    uint64_t n, count[256];
+    unsigned bits;
+    uint32_t group;
+} item;
+
+typedef struct group {
+    fb_freqs freqs;
+    uint64_t count[256], cost, ideal;
+    uint32_t number; /* in the file, by first use; UINT32_MAX: not used yet */
+} group;
+
+/* What is known of a tensor that may be coded. */
+typedef struct plan {
+    fb_form form; /* storage 0: it may not */
+    size_t first, n_items;
+} plan;
+
+typedef struct chooser {
+    const fb_model *m;
+    plan *plans; /* [n_tensors] */
+    item *items;
+    size_t n_items, cap_items;
+    group *groups; /* [TABLES] */
+    uint32_t n_groups;
+} chooser;
+
+static fb_status no_memory(void)
 {
-    return t->is_const && t->enc.kind != FB_ENC_PLAIN && t->enc.bits <= 8 && t->rank >= 2 &&
-           !t->enc.sparse && t->enc.kind != FB_ENC_PRODUCT;
+    return fb_fail(FB_E_MEMORY, "no memory to code the weights");
 }
 
-static size_t symbols_of(const fb_tensor *t)
+/* ---- items ---------------------------------------------------------------------------------- */
+
+static fb_status add_run(chooser *c, const fb_symbols *run)
 {
-    int64_t n;
-    return fb_tensor_elems(t, 0, &n) ? (size_t)n : 0; /* validated: constants have elements */
+    void *grown = c->items;
+    unsigned contexts = run->shape.contexts;
+    if (!fb_grow(&grown, &c->cap_items, c->n_items + contexts, sizeof *c->items))
+        return no_memory();
+    c->items = grown;
+    item *of = c->items + c->n_items;
+    for (unsigned k = 0; k < contexts; k++)
+        of[k] = (item){.bits = run->shape.bits, .group = UINT32_MAX};
+    for (size_t i = 0; i < run->shape.n; i++) {
+        item *it = &of[run->context ? run->context[i] : 0];
+        it->count[run->symbol[i]]++;
+        it->n++;
+    }
+    c->n_items += contexts;
+    return FB_OK;
 }
 
-/* Codes in order of their values: two's complement turned into an offset. Indices of levels are. */
-static unsigned flip_of(const fb_tensor *t)
+static fb_status make_plan(chooser *c, size_t tensor)
 {
-    return t->enc.kind == FB_ENC_AFFINE && t->enc.is_signed ? 1u << (t->enc.bits - 1) : 0;
+    const fb_tensor *t = &c->m->tensors[tensor];
+    plan *p = &c->plans[tensor];
+    fb_symbols run[FB_FORM_RUNS];
+    if (!fb_form_possible(t) || fb_form_symbols(t) < FEWEST)
+        return FB_OK;
+    FB_TRY(fb_form_choose(t, &p->form));
+    FB_TRY(fb_form_hide(&p->form, t, run));
+    p->first = c->n_items;
+    fb_status status = FB_OK;
+    for (unsigned k = 0; k < FB_FORM_RUNS && run[k].symbol; k++)
+        FB_GO(add_run(c, &run[k]));
+fail:
+    p->n_items = c->n_items - p->first;
+    fb_symbols_free(run);
+    return status;
 }
 
 /* ---- choosing tables ------------------------------------------------------------------------ */
 
-typedef struct group {
-    fb_freqs freqs;
-    uint64_t count[256], cost;
-    uint32_t number; /* in the file, by first use; UINT32_MAX: not used yet */
-} group;
-
-typedef struct item {
-    int32_t tensor;
-    size_t n;
-    uint32_t group;
-} item;
-
-typedef struct chooser {
-    const fb_model *m;
-    item *items;
-    size_t n_items;
-    group *groups; /* [TABLES] */
-    uint32_t n_groups;
-    uint8_t *symbols; /* room for those of one payload */
-} chooser;
-
-static int larger_first(const void *a, const void *b)
-{
-    const item *x = a, *y = b;
-    if (x->n != y->n)
-        return x->n < y->n ? 1 : -1;
-    return x->tensor < y->tensor ? -1 : 1;
-}
-
-static void read_symbols(const fb_tensor *t, uint8_t *symbols)
-{
-    size_t n = symbols_of(t);
-    unsigned flip = flip_of(t);
-    const uint8_t *data = t->data;
-    if (t->enc.bits == 8) {
-        for (size_t i = 0; i < n; i++)
-            symbols[i] = (uint8_t)(data[i] ^ flip);
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        symbols[i] = (uint8_t)((uint32_t)fb_packed_get(data, i, t->enc.bits, false) ^ flip);
-}
-
-static void count_symbols(const chooser *c, const fb_tensor *t, uint64_t count[256])
-{
-    size_t n = symbols_of(t);
-    read_symbols(t, c->symbols);
-    memset(count, 0, 256 * sizeof *count);
-    for (size_t i = 0; i < n; i++)
-        count[c->symbols[i]]++;
-}
-
 static group make_group(unsigned bits, const uint64_t count[256], const fb_freqs *near)
 {
-    group g = {.number = UINT32_MAX};
+    group g = {.number = UINT32_MAX, .ideal = fb_freqs_ideal(count)};
     memcpy(g.count, count, sizeof g.count);
     fb_freqs_choose(&g.freqs, bits, count, near);
     g.cost = fb_freqs_cost(&g.freqs, count) + fb_freqs_own_cost(&g.freqs);
     return g;
 }
 
-static void join(chooser *c, item *it)
+static void add_counts(const item *it, const group *g, uint64_t both[256])
 {
-    const fb_tensor *t = &c->m->tensors[it->tensor];
-    uint64_t count[256], both[256];
-    count_symbols(c, t, count);
-    group best = make_group(t->enc.bits, count, NULL);
-    uint64_t least = c->n_groups < TABLES ? best.cost : UINT64_MAX;
-    bool is_new = c->n_groups < TABLES;
-    for (uint32_t k = 0; k < c->n_groups; k++) {
-        const group *g = &c->groups[k];
-        if (g->freqs.bits != t->enc.bits)
-            continue;
-        for (unsigned s = 0; s < 256; s++)
-            both[s] = count[s] + g->count[s];
-        group merged = make_group(t->enc.bits, both, &g->freqs);
-        uint64_t more = merged.cost > g->cost ? merged.cost - g->cost : 0;
-        if (more < least) {
-            least = more;
-            best = merged;
-            is_new = false;
-            it->group = k;
-        }
-    }
-    if (least == UINT64_MAX) /* eight tables, none of so many bits */
-        return;
-    if (is_new)
-        it->group = c->n_groups++;
-    c->groups[it->group] = best;
+    for (unsigned s = 0; s < 256; s++)
+        both[s] = it->count[s] + g->count[s];
 }
 
-static fb_status choose(chooser *c)
+/* The group of as many bits that the item makes least more expensive, by entropy; UINT32_MAX if
+ * there is none. */
+static uint32_t most_alike(const chooser *c, const item *it)
 {
-    const fb_model *m = c->m;
-    size_t most = 0;
-    c->items = fb_calloc(m->n_tensors + 1, sizeof *c->items);
-    c->groups = fb_calloc(TABLES, sizeof *c->groups);
-    for (size_t i = 0; c->items && i < m->n_tensors; i++) {
-        size_t n = may_be_coded(&m->tensors[i]) ? symbols_of(&m->tensors[i]) : 0;
-        if (n >= FEWEST)
-            c->items[c->n_items++] = (item){(int32_t)i, n, UINT32_MAX};
-        most = n > most ? n : most;
+    uint64_t both[256], least = UINT64_MAX;
+    uint32_t best = UINT32_MAX;
+    for (uint32_t k = 0; k < c->n_groups; k++) {
+        if (c->groups[k].freqs.bits != it->bits)
+            continue;
+        add_counts(it, &c->groups[k], both);
+        uint64_t more = fb_freqs_ideal(both) - c->groups[k].ideal;
+        if (more < least) {
+            least = more;
+            best = k;
+        }
     }
-    c->symbols = fb_alloc(most);
-    if (!c->items || !c->groups || !c->symbols)
-        return fb_fail(FB_E_MEMORY, "no memory to code the weights");
-    qsort(c->items, c->n_items, sizeof *c->items, larger_first);
+    return best;
+}
+
+static void join(chooser *c, item *it)
+{
+    bool may_open = c->n_groups < TABLES;
+    uint32_t alike = it->n > 0 ? most_alike(c, it) : UINT32_MAX;
+    uint64_t both[256];
+    if (it->n == 0) /* any table will do */
+        return;
+    group own = {0}, merged = {0};
+    if (may_open)
+        own = make_group(it->bits, it->count, NULL);
+    if (alike != UINT32_MAX) {
+        const group *g = &c->groups[alike];
+        add_counts(it, g, both);
+        merged = make_group(it->bits, both, &g->freqs);
+        if (!may_open || merged.cost < own.cost + g->cost) {
+            it->group = alike;
+            c->groups[alike] = merged;
+            return;
+        }
+    }
+    if (may_open) {
+        it->group = c->n_groups++;
+        c->groups[it->group] = own;
+    }
+}
+
+static int larger_first(const void *a, const void *b)
+{
+    const item *x = *(const item *const *)a, *y = *(const item *const *)b;
+    if (x->n != y->n)
+        return x->n < y->n ? 1 : -1;
+    return x < y ? -1 : x > y;
+}
+
+static fb_status choose_tables(chooser *c)
+{
+    item **order = fb_calloc(c->n_items + 1, sizeof *order);
+    c->groups = fb_calloc(TABLES, sizeof *c->groups);
+    if (!order || !c->groups) {
+        fb_free(order);
+        return no_memory();
+    }
     for (size_t i = 0; i < c->n_items; i++)
-        join(c, &c->items[i]);
+        order[i] = &c->items[i];
+    if (c->n_items > 0)
+        qsort(order, c->n_items, sizeof *order, larger_first);
+    for (size_t i = 0; i < c->n_items; i++)
+        join(c, order[i]);
+    fb_free(order);
     return FB_OK;
+}
+
+/* An item without symbols needs a table, too: the first of as many bits. */
+static bool give_empty_items_tables(chooser *c, const plan *p)
+{
+    for (size_t i = p->first; i < p->first + p->n_items; i++) {
+        item *it = &c->items[i];
+        for (uint32_t k = 0; it->n == 0 && k < c->n_groups && it->group == UINT32_MAX; k++) {
+            if (c->groups[k].freqs.bits == it->bits)
+                it->group = k;
+        }
+        if (it->group == UINT32_MAX)
+            return false;
+    }
+    return true;
+}
+
+/* ---- what is coded -------------------------------------------------------------------------- */
+
+static fb_status decide(chooser *c, size_t tensor, bool *coded)
+{
+    const fb_tensor *t = &c->m->tensors[tensor];
+    const plan *p = &c->plans[tensor];
+    fb_out description = {0};
+    uint64_t bits = 0;
+    *coded = false;
+    if (p->form.storage == 0 || !give_empty_items_tables(c, p))
+        return FB_OK;
+    fb_form_put(&description, &p->form, t);
+    for (size_t i = p->first; i < p->first + p->n_items; i++) {
+        const item *it = &c->items[i];
+        bits += (fb_freqs_cost(&c->groups[it->group].freqs, it->count) >> 16) + ENTRY_BITS;
+    }
+    bool failed = description.no_memory;
+    bits += 8 * (uint64_t)description.n;
+    fb_out_free(&description);
+    *coded = bits / 8 < fb_form_saves(t) && fb_form_symbols(t) <= FB_RANS_EXPAND * (bits / 8);
+    return failed ? no_memory() : FB_OK;
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-static bool pays(const chooser *c, const item *it)
+typedef struct writer {
+    chooser *c;
+    fb_out heads, codes;
+    group *order[TABLES];
+    uint32_t n_tables;
+    uint16_t *freq; /* [FB_RANS_CONTEXTS][256] */
+} writer;
+
+static uint32_t number_of(writer *w, group *g)
 {
-    const fb_tensor *t = &c->m->tensors[it->tensor];
-    uint64_t count[256];
-    if (it->group == UINT32_MAX)
-        return false;
-    count_symbols(c, t, count);
-    uint64_t bits = (fb_freqs_cost(&c->groups[it->group].freqs, count) >> 16) + ENTRY_BITS;
-    return bits / 8 < t->data_bytes && it->n <= FB_RANS_EXPAND * (bits / 8);
+    if (g->number == UINT32_MAX) {
+        g->number = w->n_tables;
+        w->order[w->n_tables++] = g;
+    }
+    return g->number;
 }
 
-static void put_section(chooser *c, const uint32_t *group_of, fb_entropy *e)
+static void put_run(writer *w, const fb_symbols *run, const item *items)
 {
-    fb_out heads = {0}, codes = {0};
-    group *order[TABLES];
-    uint32_t n_tables = 0;
-    for (size_t i = 0; i < c->m->n_tensors; i++) {
-        if (!e->coded[i])
-            continue;
-        const fb_tensor *t = &c->m->tensors[i];
-        group *g = &c->groups[group_of[i]];
-        if (g->number == UINT32_MAX) {
-            g->number = n_tables;
-            order[n_tables++] = g;
-        }
-        size_t before = codes.n;
-        read_symbols(t, c->symbols);
-        fb_rans_encode(&codes, g->freqs.freq, c->symbols, symbols_of(t));
-        fb_out_varint(&heads, g->number);
-        fb_out_varint(&heads, codes.n - before);
+    for (unsigned k = 0; k < run->shape.contexts; k++) {
+        group *g = &w->c->groups[items[k].group];
+        fb_out_varint(&w->heads, number_of(w, g));
+        memcpy(w->freq + 256 * (size_t)k, g->freqs.freq, sizeof g->freqs.freq);
     }
-    fb_out_varint(&e->section, n_tables);
-    for (uint32_t k = 0; k < n_tables; k++)
-        fb_freqs_put(&e->section, &order[k]->freqs);
-    fb_out_bytes(&e->section, heads.data, heads.n);
-    fb_out_bytes(&e->section, codes.data, codes.n);
-    e->section.no_memory |= heads.no_memory || codes.no_memory;
-    fb_out_free(&heads);
-    fb_out_free(&codes);
+    size_t before = w->codes.n;
+    fb_rans_encode(&w->codes, w->freq, run->context, run->symbol, run->shape.n);
+    fb_out_varint(&w->heads, w->codes.n - before);
+}
+
+static fb_status put_tensor(writer *w, size_t tensor)
+{
+    const fb_tensor *t = &w->c->m->tensors[tensor];
+    const plan *p = &w->c->plans[tensor];
+    const item *items = &w->c->items[p->first];
+    fb_symbols run[FB_FORM_RUNS];
+    FB_TRY(fb_form_hide(&p->form, t, run));
+    fb_form_put(&w->heads, &p->form, t);
+    for (unsigned k = 0; k < FB_FORM_RUNS && run[k].symbol; k++) {
+        put_run(w, &run[k], items);
+        items += run[k].shape.contexts;
+    }
+    fb_symbols_free(run);
+    return FB_OK;
+}
+
+static fb_status put_section(chooser *c, fb_entropy *e)
+{
+    writer w = {.c = c, .freq = fb_calloc(FB_RANS_CONTEXTS * 256, sizeof *w.freq)};
+    fb_status status = w.freq ? FB_OK : no_memory();
+    for (size_t i = 0; i < c->m->n_tensors && status == FB_OK; i++) {
+        if (e->coded[i])
+            status = put_tensor(&w, i);
+    }
+    fb_out_varint(&e->section, w.n_tables);
+    for (uint32_t k = 0; k < w.n_tables; k++)
+        fb_freqs_put(&e->section, &w.order[k]->freqs);
+    fb_out_bytes(&e->section, w.heads.data, w.heads.n);
+    fb_out_bytes(&e->section, w.codes.data, w.codes.n);
+    bool failed = e->section.no_memory || w.heads.no_memory || w.codes.no_memory;
+    fb_out_free(&w.heads);
+    fb_out_free(&w.codes);
+    fb_free(w.freq);
+    return status == FB_OK && failed ? no_memory() : status;
+}
+
+static void chooser_free(chooser *c)
+{
+    for (size_t i = 0; c->plans && i < c->m->n_tensors; i++)
+        fb_form_free(&c->plans[i].form);
+    fb_free(c->plans);
+    fb_free(c->items);
+    fb_free(c->groups);
 }
 
 fb_status fb_entropy_encode(const fb_model *m, fb_entropy *e)
 {
-    chooser c = {.m = m};
-    uint32_t *group_of = fb_calloc(m->n_tensors + 1, sizeof *group_of);
+    chooser c = {.m = m, .plans = fb_calloc(m->n_tensors + 1, sizeof *c.plans)};
     uint64_t saved = 0;
     fb_status status = FB_OK;
     *e = (fb_entropy){.coded = fb_calloc(m->n_tensors + 1, 1)};
-    if (!e->coded || !group_of) {
-        status = fb_fail(FB_E_MEMORY, "no memory to code the weights");
+    if (!e->coded || !c.plans) {
+        status = no_memory();
         goto fail;
     }
-    if (m->entropy)
-        FB_GO(choose(&c));
-    for (size_t i = 0; i < c.n_items; i++) {
-        int32_t t = c.items[i].tensor;
-        e->coded[t] = pays(&c, &c.items[i]);
-        group_of[t] = c.items[i].group;
-        saved += e->coded[t] ? m->tensors[t].data_bytes : 0;
+    for (size_t i = 0; m->entropy && i < m->n_tensors; i++)
+        FB_GO(make_plan(&c, i));
+    FB_GO(choose_tables(&c));
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        bool coded;
+        FB_GO(decide(&c, i, &coded));
+        e->coded[i] = coded ? c.plans[i].form.storage : 0;
+        saved += coded ? fb_form_saves(&m->tensors[i]) : 0;
     }
     if (saved > 0)
-        put_section(&c, group_of, e);
-    if (e->section.no_memory) {
-        status = fb_fail(FB_E_MEMORY, "no memory to code the weights");
-        goto fail;
-    }
+        FB_GO(put_section(&c, e));
     if (e->section.n >= saved) {
         memset(e->coded, 0, m->n_tensors);
         fb_out_free(&e->section);
     }
 fail:
-    fb_free(group_of);
-    fb_free(c.items);
-    fb_free(c.groups);
-    fb_free(c.symbols);
+    chooser_free(&c);
     if (status != FB_OK)
         fb_entropy_free(e);
     return status;
@@ -235,110 +330,4 @@ void fb_entropy_free(fb_entropy *e)
     fb_free(e->coded);
     fb_out_free(&e->section);
     *e = (fb_entropy){0};
-}
-
-/* ---- reading -------------------------------------------------------------------------------- */
-
-typedef struct reader {
-    fb_in *in;
-    fb_model *m;
-    fb_freqs *freqs;
-    uint64_t n_tables;
-    fb_rans_table *table; /* made of freqs[made] for `flip` */
-    uint64_t made;
-    unsigned flip;
-} reader;
-
-typedef struct head {
-    uint64_t table, bytes;
-} head;
-
-static fb_status get_heads(reader *r, const uint8_t *coded, head *heads)
-{
-    fb_in *in = r->in;
-    for (size_t i = 0; i < r->m->n_tensors; i++) {
-        const fb_tensor *t = &r->m->tensors[i];
-        if (!coded[i])
-            continue;
-        if (!may_be_coded(t))
-            return fb_in_broken(in,
-                                "tensor '%.200s' cannot be coded: it has not codes of at most 8 "
-                                "bits and two axes or more",
-                                t->name);
-        heads[i].table = fb_in_count(in, "number of a table", r->n_tables - 1);
-        heads[i].bytes = fb_in_count(in, "size of a coded payload", fb_in_left(in));
-        FB_TRY(in->status);
-        if (r->freqs[heads[i].table].bits != t->enc.bits)
-            return fb_in_broken(in, "tensor '%.200s' has codes of %u bits, its table is for %u",
-                                t->name, t->enc.bits, r->freqs[heads[i].table].bits);
-        if (symbols_of(t) / FB_RANS_EXPAND > heads[i].bytes)
-            return fb_in_broken(in,
-                                "tensor '%.200s' has %llu coded bytes for %zu elements, must "
-                                "have 1 for %d at least",
-                                t->name, (unsigned long long)heads[i].bytes, symbols_of(t),
-                                (int)FB_RANS_EXPAND);
-    }
-    return FB_OK;
-}
-
-static fb_status get_payload(reader *r, fb_tensor *t, head h)
-{
-    size_t n = symbols_of(t);
-    const uint8_t *bytes = fb_in_bytes(r->in, (size_t)h.bytes);
-    if (!bytes)
-        return r->in->status;
-    if (r->made != h.table || r->flip != flip_of(t)) {
-        r->made = h.table;
-        r->flip = flip_of(t);
-        fb_rans_table_make(r->table, r->freqs[h.table].freq, r->flip);
-    }
-    uint8_t *data = fb_arena_alloc(r->m->arena, t->data_bytes);
-    uint8_t *symbols = t->enc.bits == 8 ? data : fb_alloc(n);
-    if (!data || !symbols) {
-        if (symbols != data)
-            fb_free(symbols);
-        return fb_fail(FB_E_MEMORY, "no memory for the payload of '%.200s'", t->name);
-    }
-    bool good = fb_rans_decode(r->table, bytes, (size_t)h.bytes, symbols, n);
-    if (symbols != data) {
-        for (size_t i = 0; good && i < n; i++)
-            fb_packed_put(data, i, t->enc.bits, symbols[i]);
-        fb_free(symbols);
-    }
-    t->data = data;
-    return good ? FB_OK
-                : fb_in_broken(r->in,
-                               "the coded payload of '%.200s' does not end as it should: it "
-                               "is damaged",
-                               t->name);
-}
-
-fb_status fb_entropy_decode(fb_in *in, fb_model *m, const uint8_t *coded)
-{
-    reader r = {.in = in, .m = m, .made = UINT64_MAX};
-    head *heads = fb_calloc(m->n_tensors + 1, sizeof *heads);
-    fb_status status = FB_OK;
-    r.n_tables = fb_in_count(in, "number of tables", MOST_TABLES);
-    r.freqs = fb_calloc((size_t)r.n_tables + 1, sizeof *r.freqs);
-    r.table = fb_alloc(sizeof *r.table);
-    if (!heads || !r.freqs || !r.table) {
-        status = fb_fail(FB_E_MEMORY, "no memory to decode the weights");
-        goto fail;
-    }
-    if (in->status == FB_OK && r.n_tables == 0)
-        fb_in_broken(in, "has no table");
-    for (uint64_t k = 0; k < r.n_tables; k++)
-        FB_GO(fb_freqs_get(in, &r.freqs[k]));
-    FB_GO(in->status);
-    FB_GO(get_heads(&r, coded, heads));
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        if (coded[i])
-            FB_GO(get_payload(&r, &m->tensors[i], heads[i]));
-    }
-    status = fb_in_end(in);
-fail:
-    fb_free(heads);
-    fb_free(r.freqs);
-    fb_free(r.table);
-    return status;
 }

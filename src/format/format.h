@@ -53,8 +53,8 @@ typedef enum fb_section {
 } fb_section;
 
 /* Where the payload of a constant is. FIXD has those that calibration data may decide (biases,
- * indices of products), in fixed width and uncoded: the size of a file can be told before the data
- * are read. */
+ * indices of products), in fixed width and uncoded: unless weights are entropy-coded, the size of a
+ * file can be told before the data are read. */
 typedef enum fb_storage {
     FB_STORED_DATA,
     FB_STORED_SMAL,
@@ -92,8 +92,8 @@ fb_status fb_format_read(const void *data, size_t bytes, unsigned flags, fb_mode
                          bool *in_place);
 
 /* Where payloads lie within DATA, in tensor order, each at the next multiple of 64; and the sum of
- * those in SMAL. coded[n_tensors]: 1 = in CODE. offset[n_tensors] may be NULL. FB_E_LIMIT when a
- * sum does not fit; data_bytes of all constants must be set. */
+ * those in SMAL. coded[n_tensors]: not 0 = in CODE (form.h). offset[n_tensors] may be NULL.
+ * FB_E_LIMIT when a sum does not fit; data_bytes of all constants must be set. */
 fb_status fb_format_layout(const fb_model *m, const uint8_t *coded, uint64_t *offset,
                            uint64_t *data_bytes, uint64_t *small_bytes);
 /* Bytes of one element of a small payload, for the coder; 1 for packed ones. */
@@ -117,8 +117,8 @@ fb_status fb_get_levels_fixed(fb_in *in, fb_model *m, fb_encoding *e);
  * and leaves ranges to fb_tensor_payload_bytes and to validation. */
 void fb_put_product(fb_out *out, const fb_encoding *e);
 fb_status fb_get_product(fb_in *in, fb_tensor *t);
-void fb_put_product_fixed(fb_out *out, const fb_tensor *t);
-fb_status fb_get_product_fixed(fb_in *in, fb_model *m, fb_tensor *t);
+void fb_put_product_fixed(fb_out *out, const fb_tensor *t, bool coded);
+fb_status fb_get_product_fixed(fb_in *in, fb_model *m, fb_tensor *t, bool coded);
 void fb_put_patches(fb_out *out, const fb_encoding *e);
 fb_status fb_get_patches(fb_in *in, fb_model *m, fb_tensor *t);
 /* Also sets data_bytes of all constants, whose sum must not exceed payload_bytes. */

@@ -4,8 +4,8 @@
  * the middle: 10 bytes, and weights that are rounded to 6 bits or more really look so list   every
  * frequency by itself, as the difference to the one before
  *
- * All arithmetic is in integers, so writer and reader agree on any machine. docs/FORMAT.md, "Coded
- * weights", is the definition.
+ * All arithmetic is in integers, so writer and reader agree on any machine. docs/FORMAT.md, "CODE",
+ * is the definition.
  */
 #ifndef FB_FORMAT_FREQS_H
 #define FB_FORMAT_FREQS_H
@@ -34,6 +34,8 @@ void fb_freqs_choose(fb_freqs *f, unsigned bits, const uint64_t count[256], cons
  * counted that the table does not have. */
 uint64_t fb_freqs_cost(const fb_freqs *f, const uint64_t count[256]);
 uint64_t fb_freqs_own_cost(const fb_freqs *f);
+/* Their entropy, likewise. */
+uint64_t fb_freqs_ideal(const uint64_t count[256]);
 
 void fb_freqs_put(fb_out *out, const fb_freqs *f);
 fb_status fb_freqs_get(fb_in *in, fb_freqs *f);

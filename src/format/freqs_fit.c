@@ -50,6 +50,17 @@ uint64_t fb_freqs_cost(const fb_freqs *f, const uint64_t count[256])
     return cost;
 }
 
+uint64_t fb_freqs_ideal(const uint64_t count[256])
+{
+    uint64_t total = 0, bits = 0;
+    for (unsigned s = 0; s < 256; s++)
+        total += count[s];
+    uint64_t all = total > 0 ? log2_of(total) : 0;
+    for (unsigned s = 0; s < 256; s++)
+        bits += count[s] > 0 ? count[s] * (all - log2_of(count[s])) : 0;
+    return bits;
+}
+
 /* ---- curves --------------------------------------------------------------------------------- */
 
 /* Each knot from the counts around it. */

@@ -62,7 +62,7 @@ void fb_put_fixed(fb_out *out, const fb_model *m, const uint8_t *coded)
         if (has_levels(t))
             fb_put_levels_fixed(out, &t->enc);
         if (t->enc.kind == FB_ENC_PRODUCT)
-            fb_put_product_fixed(out, t);
+            fb_put_product_fixed(out, t, coded[i] != 0);
         if (t->is_const && fb_format_storage(t, coded[i]) == FB_STORED_FIXD)
             fb_out_bytes(out, t->data, t->data_bytes);
     }
@@ -89,7 +89,7 @@ fb_status fb_get_fixed(fb_in *in, fb_model *m, const uint8_t *coded)
     for (size_t i = 0; i < m->n_tensors && in->status == FB_OK; i++) {
         fb_tensor *t = &m->tensors[i];
         if (t->enc.kind == FB_ENC_PRODUCT)
-            FB_TRY(fb_get_product_fixed(in, m, t));
+            FB_TRY(fb_get_product_fixed(in, m, t, coded[i] != 0));
         else if (t->enc.kind != FB_ENC_PLAIN && t->enc.scale[0] == 0)
             get_scales(in, t);
         if (has_levels(t))

@@ -1,4 +1,5 @@
 /* Section GRPH: tensors, nodes, inputs and outputs. */
+#include "format/form.h"
 #include "format/format.h"
 
 #include <string.h>
@@ -11,8 +12,6 @@ enum {
     TENSOR_ENCODED =
         1 << 3 /* not plain, or sparse: parameters in ENCP, no dtype byte (it is f32) */
 };
-/* Storage numbers: 1 is "in CODE"; without one, a payload is where fb_format_storage says. */
-enum { STORAGE_CODE = 1 };
 
 /* ---- what gets a name ----------------------------------------------------------------------- */
 
@@ -65,7 +64,7 @@ fail:
 
 /* ---- tensors -------------------------------------------------------------------------------- */
 
-static void put_tensor(fb_out *out, const fb_tensor *t, bool named, bool coded)
+static void put_tensor(fb_out *out, const fb_tensor *t, bool named, uint8_t coded)
 {
     unsigned head = (unsigned)t->rank << 4;
     head |= t->is_const ? TENSOR_CONST : 0;
@@ -74,22 +73,24 @@ static void put_tensor(fb_out *out, const fb_tensor *t, bool named, bool coded)
     head |= t->enc.kind != FB_ENC_PLAIN || t->enc.sparse ? TENSOR_ENCODED : 0;
     fb_out_u8(out, head);
     if (coded)
-        fb_out_varint(out, STORAGE_CODE);
+        fb_out_varint(out, coded);
     if (!(head & TENSOR_ENCODED))
         fb_out_u8(out, (unsigned)t->dtype);
     for (int32_t i = 0; i < t->rank; i++)
         fb_out_svarint(out, t->dims[i]);
 }
 
+/* *coded: the storage number, or 0: the payload is where fb_format_storage says. */
 static fb_status get_tensor(fb_in *in, fb_tensor *t, uint8_t *coded)
 {
     unsigned head = fb_in_u8(in);
     t->is_const = (head & TENSOR_CONST) != 0;
-    *coded = t->is_const && (head & TENSOR_OTHER);
-    uint64_t storage = *coded ? fb_in_varint(in) : STORAGE_CODE;
-    if (in->status == FB_OK && storage != STORAGE_CODE)
+    bool stored = t->is_const && (head & TENSOR_OTHER);
+    uint64_t storage = stored ? fb_in_varint(in) : 0;
+    if (in->status == FB_OK && (storage > FB_CODED_FORM || (stored && storage == 0)))
         return fb_in_broken(in, "a payload's storage %llu needs a newer fewbit",
                             (unsigned long long)storage);
+    *coded = (uint8_t)storage;
     t->source_nchw = !t->is_const && (head & TENSOR_OTHER);
     t->name = head & TENSOR_NAMED ? NULL : ""; /* NULL: STRS has it */
     t->enc.kind = FB_ENC_PLAIN;
@@ -266,7 +267,7 @@ void fb_put_graph(fb_out *out, const fb_model *m, const uint8_t *coded)
     fb_out_varint(out, m->n_inputs);
     fb_out_varint(out, m->n_outputs);
     for (size_t i = 0; i < m->n_tensors; i++)
-        put_tensor(out, &m->tensors[i], named[i] != 0, coded[i] != 0);
+        put_tensor(out, &m->tensors[i], named[i] != 0, coded[i]);
     for (uint32_t k = 0; k < m->n_inputs; k++)
         put_index(out, m->inputs[k], &last);
     for (uint32_t k = 0; k < m->n_outputs; k++)

@@ -1,8 +1,10 @@
 /* Products: their form in ENCP, their scales and codebooks, which calibration data may decide, in
  * FIXD, in fixed width. */
+#include "format/form.h"
 #include "format/format.h"
-#include "model/product.h"
 #include "numeric/half.h"
+
+#include <string.h>
 
 /* The third byte of the form. */
 enum {
@@ -69,7 +71,28 @@ fb_status fb_get_product(fb_in *in, fb_tensor *t)
 
 /* ---- scales and codebooks ------------------------------------------------------------------- */
 
-void fb_put_product_fixed(fb_out *out, const fb_tensor *t)
+/* Bytes of a word that FIXD has: all, or, of a coded tensor, those below its top. */
+static unsigned stored_bytes(const fb_encoding *e, bool coded)
+{
+    return e->word_bits / 8u - (coded && e->word_bits != 8);
+}
+
+static void put_word(fb_out *out, float word, const fb_encoding *e, bool coded)
+{
+    uint32_t u;
+    if (e->word_bits == 8)
+        u = (uint32_t)(int32_t)word;
+    else if (coded)
+        u = fb_word_rest(word, e->word_bits);
+    else if (e->word_bits == 16)
+        u = fb_f16_from_f64((double)word);
+    else
+        memcpy(&u, &word, sizeof u);
+    for (unsigned k = 0; k < stored_bytes(e, coded); k++)
+        fb_out_u8(out, u >> (8 * k) & 255u);
+}
+
+void fb_put_product_fixed(fb_out *out, const fb_tensor *t, bool coded)
 {
     const fb_encoding *e = &t->enc;
     fb_product p = fb_product_of(t);
@@ -81,36 +104,33 @@ void fb_put_product_fixed(fb_out *out, const fb_tensor *t)
         fb_out_f32(out, e->table_scale);
     for (size_t i = 0; i < p.stages * p.books * p.words; i++) {
         size_t used = fb_product_stored_sub(&p, i / p.words % p.books);
-        for (size_t j = 0; j < used; j++) {
-            float w = e->word[i * p.sub + j];
-            unsigned half = e->word_bits == 16 ? fb_f16_from_f64((double)w) : 0;
-            if (e->word_bits == 32)
-                fb_out_f32(out, w);
-            else
-                fb_out_u8(out, e->word_bits == 8 ? (unsigned)(int32_t)w & 255u : half & 255u);
-            if (e->word_bits == 16)
-                fb_out_u8(out, half >> 8);
-        }
+        for (size_t j = 0; j < used; j++)
+            put_word(out, e->word[i * p.sub + j], e, coded);
     }
 }
 
-static float get_word(fb_in *in, unsigned bits)
+/* Of a coded tensor the bits of fb_word_rest, which fb_form_show completes. */
+static float get_word(fb_in *in, const fb_encoding *e, bool coded)
 {
-    if (bits == 32)
-        return fb_in_f32(in);
-    unsigned low = fb_in_u8(in);
-    if (bits == 8)
-        return (float)(int8_t)low;
-    return fb_f16_to_f32((uint16_t)(low | fb_in_u8(in) << 8));
+    uint32_t u = 0;
+    float word;
+    for (unsigned k = 0; k < stored_bytes(e, coded); k++)
+        u |= (uint32_t)fb_in_u8(in) << (8 * k);
+    if (e->word_bits == 8)
+        return (float)(int8_t)u;
+    if (e->word_bits == 16 && !coded)
+        return fb_f16_to_f32((uint16_t)u);
+    memcpy(&word, &u, sizeof word);
+    return word;
 }
 
 /* Room for the lists; the words that follow in the file bound it: a codeword is never more than
  * twice as long as what is stored of the codebooks of a row (sub <= len). */
-static fb_status make_lists(fb_in *in, fb_model *m, fb_tensor *t, const fb_product *p)
+static fb_status make_lists(fb_in *in, fb_model *m, fb_tensor *t, const fb_product *p, bool coded)
 {
     fb_encoding *e = &t->enc;
     uint64_t words = fb_product_stored_words(p);
-    if (words > fb_in_left(in) / (e->word_bits / 8u) || e->n_scales > fb_in_left(in) / 4)
+    if (words > fb_in_left(in) / stored_bytes(e, coded) || e->n_scales > fb_in_left(in) / 4)
         return fb_in_broken(in, "'%.200s' has %llu elements of codewords, %zu bytes are left",
                             t->name, (unsigned long long)words, fb_in_left(in));
     e->scale = fb_arena_array(m->arena, e->n_scales, sizeof *e->scale);
@@ -121,12 +141,12 @@ static fb_status make_lists(fb_in *in, fb_model *m, fb_tensor *t, const fb_produ
     return FB_OK;
 }
 
-fb_status fb_get_product_fixed(fb_in *in, fb_model *m, fb_tensor *t)
+fb_status fb_get_product_fixed(fb_in *in, fb_model *m, fb_tensor *t, bool coded)
 {
     fb_encoding *e = &t->enc;
     fb_product p = fb_product_of(t);
     FB_TRY(in->status);
-    FB_TRY(make_lists(in, m, t, &p));
+    FB_TRY(make_lists(in, m, t, &p, coded));
     for (uint32_t i = 0; i < e->n_scales; i++)
         e->scale[i] = fb_in_f32(in);
     for (size_t s = 0; s < p.stages; s++)
@@ -136,7 +156,7 @@ fb_status fb_get_product_fixed(fb_in *in, fb_model *m, fb_tensor *t)
     for (size_t i = 0; i < p.stages * p.books * p.words; i++) {
         size_t used = fb_product_stored_sub(&p, i / p.words % p.books);
         for (size_t j = 0; j < used; j++)
-            e->word[i * p.sub + j] = get_word(in, e->word_bits);
+            e->word[i * p.sub + j] = get_word(in, e, coded);
     }
     return in->status;
 }

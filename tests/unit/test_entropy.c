@@ -74,7 +74,7 @@ static size_t round_trip(const uint8_t *symbols, size_t n, unsigned bits)
     assert_int_equal(fb_freqs_get(&in, &again), FB_OK);
     assert_int_equal(fb_in_end(&in), FB_OK);
     assert_memory_equal(f.freq, again.freq, sizeof f.freq);
-    fb_rans_encode(&code, f.freq, symbols, n);
+    fb_rans_encode(&code, f.freq, NULL, symbols, n);
     for (unsigned flip = 0; flip < 256; flip += 128) {
         fb_rans_table_make(t, again.freq, flip);
         assert_true(fb_rans_decode(t, code.data, code.n, back, n));

@@ -1,5 +1,6 @@
 /* The .fewbit file where all is well, where memory or disk end, the golden files of every format
  * version, and the worked example of docs/FORMAT.md. Damage is test_format_damage.c's. */
+#include "unit/sample_forms.h"
 #include "unit/sample_levels.h"
 #include "unit/sample_product.h"
 
@@ -318,6 +319,7 @@ static void test_golden_files(void **state)
     golden("v1_large.fewbit", must(sample_net(256)));
     golden("v1_levels.fewbit", must(sample_level_activations()));
     golden("v1_product.fewbit", must(sample_product()));
+    golden("v1_forms.fewbit", must(sample_forms()));
 }
 
 /* Lines "00000010  xx xx ..." of the document, joined. */

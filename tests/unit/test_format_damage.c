@@ -1,5 +1,6 @@
 /* The .fewbit file as enemies and bad cables make it: each truncation, each flipped bit, forged
  * tables, lies in every section, with the sentence that must come. */
+#include "unit/sample_forms.h"
 #include "unit/sample_model.h"
 
 #include "base/hash.h"
@@ -53,7 +54,8 @@ static void refused(const uint8_t *data, size_t n, const char *says)
 
 static fb_out sample_written(unsigned way)
 {
-    return way == 3   ? written(sample_sparse(), 0)
+    return way == 4   ? written(sample_forms(), 0)
+           : way == 3 ? written(sample_sparse(), 0)
            : way == 2 ? written(sample_peaked(), 0)
                       : written(sample_net(10), way ? FB_FORMAT_NO_CODING : 0);
 }
@@ -61,7 +63,7 @@ static fb_out sample_written(unsigned way)
 static void test_every_truncation(void **state)
 {
     (void)state;
-    for (unsigned way = 0; way < 4; way++) {
+    for (unsigned way = 0; way < 5; way++) {
         fb_out out = sample_written(way);
         for (size_t n = 0; n < out.n; n++) {
             fb_model *m = open_copy(out.data, n);
@@ -77,7 +79,7 @@ static void test_every_truncation(void **state)
 static void test_every_bit(void **state)
 {
     (void)state;
-    for (unsigned way = 0; way < 4; way++) {
+    for (unsigned way = 0; way < 5; way++) {
         fb_out out = sample_written(way);
         for (size_t i = 0; i < out.n * 8; i++) {
             out.data[i / 8] ^= (uint8_t)(1u << i % 8);
