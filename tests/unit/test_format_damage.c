@@ -81,7 +81,7 @@ static void test_every_bit(void **state)
     (void)state;
     for (unsigned way = 0; way < 5; way++) {
         fb_out out = sample_written(way);
-        for (size_t i = 0; i < out.n * 8; i++) {
+        for (size_t i = 0; i < out.n * 8; i += way == 4 ? 7 : 1) { /* a large one: every byte */
             out.data[i / 8] ^= (uint8_t)(1u << i % 8);
             fb_model *m = open_copy(out.data, out.n);
             if (m)
