@@ -19,7 +19,7 @@ static inline int32_t sample_smooth(uint32_t *seed, int32_t before, int32_t most
     return q > most ? most : q < -most ? -most : q;
 }
 
-/* A kernel [oc][3][3][16] (or a matrix) of smooth codes around the middle of `bits` bits. */
+/* A kernel (or, of rank 2, a matrix) of smooth codes around the middle of `bits` bits. */
 static inline fb_status sample_kernel(fb_model *m, const char *name, int32_t rank,
                                       const int64_t *dims, fb_encoding e, int32_t *index)
 {
@@ -34,7 +34,7 @@ static inline fb_status sample_kernel(fb_model *m, const char *name, int32_t ran
     memset(data, 0, sizeof data);
     for (size_t i = 0; i < n; i++) {
         int32_t before = 0;
-        if (rank == 4 && i / c % 9 != 0) {
+        if (rank == 4 && i / c % ((size_t)dims[1] * (size_t)dims[2]) != 0) {
             before = fb_packed_get(data, i - c, e.bits, e.is_signed);
             before -= e.is_signed ? 0 : e.n_levels / 2;
         }
@@ -100,20 +100,20 @@ static inline fb_model *sample_forms(void)
         .kind = FB_ENC_AFFINE, .axis = -1, .n_scales = 1, .scale = &scale, .is_signed = true};
     SAMPLE_TRY(fb_model_create(&m));
     e.bits = 4;
-    SAMPLE_TRY(sample_kernel(m, "smooth4", 4, sample_dims(32, 3, 3, 16), e, &all[0]));
+    SAMPLE_TRY(sample_kernel(m, "smooth4", 4, sample_dims(32, 1, 5, 16), e, &all[0]));
     e.bits = 8;
-    SAMPLE_TRY(sample_kernel(m, "smooth8", 4, sample_dims(32, 3, 3, 17), e, &all[1]));
-    SAMPLE_TRY(sample_kernel(m, "matrix8", 2, sample_dims(40, 60, 0, 0), e, &all[2]));
+    SAMPLE_TRY(sample_kernel(m, "smooth8", 4, sample_dims(32, 1, 5, 17), e, &all[1]));
+    SAMPLE_TRY(sample_kernel(m, "matrix8", 2, sample_dims(20, 40, 0, 0), e, &all[2]));
     e.kind = FB_ENC_LEVELS;
     e.bits = 3;
     e.is_signed = false;
     e.n_levels = 7;
     e.n_tables = 1;
     e.level = level;
-    SAMPLE_TRY(sample_kernel(m, "levels3", 4, sample_dims(32, 3, 3, 16), e, &all[3]));
-    SAMPLE_TRY(sample_found(m, "found", sample_dims(32, 3, 3, 16), 16, 32, &all[4]));
-    SAMPLE_TRY(sample_found(m, "halves", sample_dims(64, 1, 1, 32), 20, 16, &all[5]));
-    SAMPLE_TRY(sample_found(m, "bytes", sample_dims(32, 3, 3, 8), 32, 8, &all[6]));
+    SAMPLE_TRY(sample_kernel(m, "levels3", 4, sample_dims(32, 1, 5, 16), e, &all[3]));
+    SAMPLE_TRY(sample_found(m, "found", sample_dims(32, 3, 3, 8), 16, 32, &all[4]));
+    SAMPLE_TRY(sample_found(m, "halves", sample_dims(40, 1, 1, 16), 20, 16, &all[5]));
+    SAMPLE_TRY(sample_found(m, "bytes", sample_dims(32, 3, 3, 4), 32, 8, &all[6]));
     SAMPLE_TRY(fb_model_set_io(m, NULL, 0, all, SAMPLE_FORMS));
     m->entropy = true;
     return m;

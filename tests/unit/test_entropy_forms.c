@@ -320,11 +320,11 @@ static void test_hostile_sections(void **state)
     bytes[12] = bytes[13] = 0;
     section_refused(4, FB_CODED_FORM, bytes, 14, "codes of 8 bits, its table is for 4");
     section_refused(5, FB_CODED_FORM, bytes, 9, "codes of 5 bits, its table is for 4");
-    bytes[7] = 1; /* smooth4: 1 context, 36 coefficients, table 0, 1 byte */
-    memset(bytes + 8, 0, 37);
-    bytes[45] = 1;
-    bytes[46] = 0;
-    section_refused(0, FB_CODED_FORM, bytes, 47, "1 coded bytes for 4608 elements");
+    bytes[7] = 1; /* smooth4: 1 context, 10 coefficients, table 0, 1 byte */
+    memset(bytes + 8, 0, 11);
+    bytes[19] = 1;
+    bytes[20] = 0;
+    section_refused(0, FB_CODED_FORM, bytes, 21, "1 coded bytes for 2560 elements");
 }
 
 /* Damage anywhere, with checksums off: a sentence or some model, never a crash. */

@@ -551,7 +551,7 @@ static void test_corpus(void **state)
         fclose(f);
         (void)LLVMFuzzerTestOneInput(bytes, got);
         /* and neighbours of it, which the fuzzer's function reads without checksums */
-        for (size_t i = 0; i < got; i++) {
+        for (size_t i = 0; i < got; i += 1 + got / 2048) {
             uint8_t keep = bytes[i];
             bytes[i] = (uint8_t)(keep ^ (1u << i % 8));
             (void)LLVMFuzzerTestOneInput(bytes, got);
