@@ -45,9 +45,9 @@ int exit_code(fb_status status);
 typedef struct progress {
     bool quiet, tty;
     uint64_t start_ns, drawn_ns;
-    int percent;      /* last line or bar */
-    char what[48];    /* phase at hand */
-    bool bar;         /* a bar is on the screen */
+    int percent;   /* last line or bar */
+    char what[48]; /* phase at hand */
+    bool bar;      /* a bar is on the screen */
 } progress;
 
 void interrupt_setup(
