@@ -22,7 +22,8 @@ static char folder[64];
 static fb_data *part_of(uint32_t part, uint32_t parts)
 {
     fb_data *d;
-    fb_data_options o = {.shape = {12, 12, 3}, .part = part, .parts = parts};
+    fb_data_options o = {
+        .shape = {.height = 12, .width = 12, .channels = 3}, .part = part, .parts = parts};
     net_ok(fb_data_open(images, &o, &d));
     return d;
 }
@@ -95,7 +96,8 @@ static void parts_have_nothing_in_common(void **state)
     assert_int_equal(seen, NET_IMAGES);
     assert_string_not_equal(fb_data_fingerprint(calibrate), fb_data_fingerprint(judge));
     fb_data *none;
-    fb_data_options o = {.shape = {12, 12, 3}, .limit = 3, .part = 3, .parts = 4};
+    fb_data_options o = {
+        .shape = {.height = 12, .width = 12, .channels = 3}, .limit = 3, .part = 3, .parts = 4};
     assert_int_equal(fb_data_open(images, &o, &none), FB_E_ARG);
     assert_non_null(strstr(fb_error(), "none for part 4 of 4"));
     fb_data_close(&whole);
