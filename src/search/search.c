@@ -26,6 +26,9 @@ enum {
 #define LOSS_LEFT 0.3
 /* Trials go on until sizes within and beyond the bound are so close. */
 #define CLOSE_ENOUGH 0.01
+/* Share of the file that a step of one layer must save to be worth a trial: smaller ones are chosen
+ * by the chance of the images rather than by the layers. */
+#define WORTH 0.003
 /* Standard errors of counted images that are laid to chance. */
 #define CHANCE 1.5
 
@@ -317,7 +320,7 @@ static fb_status move_price(search *s)
 static uint32_t best_step(const search *s, const bool *refused, double harm)
 {
     uint32_t n = s->settings.n_layers, best = n;
-    double most = 0;
+    double most = WORTH * (double)s->good.trial.bytes;
     for (uint32_t l = 0; l < n; l++) {
         uint32_t k = s->good.pick[l];
         const fb_choice *c = s->settings.layers[l].choices + k;
