@@ -50,8 +50,8 @@ typedef struct progress {
     bool bar;      /* a bar is on the screen */
 } progress;
 
-void interrupt_setup(
-    void); /* first SIGINT or SIGTERM: stop at the next progress call; second: die */
+/* The first SIGINT or SIGTERM stops at the next progress call, the second kills. */
+void interrupt_setup(void);
 bool interrupted(void);
 void progress_init(progress *p, bool quiet);
 bool progress_show(void *user, const char *what, uint64_t done,

@@ -13,8 +13,7 @@ static double seconds_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* --- measured accuracy -------------------------------------------------------------------------
- */
+/* --- measured accuracy ----------------------------------------------------------------------- */
 
 static int measure(const arguments *args, fb_model *before, fb_model *after, progress *p,
                    fb_eval_result *results)
@@ -219,6 +218,9 @@ static int make(const arguments *args, fb_model *before, progress *p, search_out
 /* What was asked for and measured on images of their own. */
 static int keep_budget(const arguments *args, const outcome *o)
 {
+    if (o->search && args->max_bytes && o->bytes_out > args->max_bytes)
+        return fail(EXIT_BUDGET, "'%s' was written, but has %s bytes, more than --max-size %s",
+                    args->output, show_count(o->bytes_out), show_count(args->max_bytes));
     if (!o->search || !args->given[OPT_MAX_DROP] || o->search->drop <= args->max_drop)
         return EXIT_DONE;
     return fail(EXIT_BUDGET,

@@ -53,7 +53,8 @@ static int judge(const arguments *args, const fb_prep *prep, fb_model *before, u
         progress_clear(p);
         if (status == FB_OK)
             status = note_accuracy(o->found.best, o->eval, fb_data_fingerprint(data));
-        code = status == FB_OK ? EXIT_DONE : fail_status(status, args->eval);
+        code =
+            status == FB_OK ? EXIT_DONE : fail_status(status, args->eval ? args->eval : args->data);
     }
     if (code == EXIT_DONE)
         weigh(o);
@@ -63,20 +64,40 @@ static int judge(const arguments *args, const fb_prep *prep, fb_model *before, u
 
 /* --- the search ------------------------------------------------------------------------------ */
 
+/* The least bytes of the trials that keep the divergence (all where `ceiling` is infinite). */
+static uint64_t least_bytes(const fb_search_result *r, double ceiling)
+{
+    uint64_t least = UINT64_MAX;
+    for (uint32_t i = 0; i < r->n_trials; i++) {
+        if (r->trials[i].loss <= ceiling && r->trials[i].bytes < least)
+            least = r->trials[i].bytes;
+    }
+    return least;
+}
+
 static int nothing_found(const arguments *args, const search_outcome *o)
 {
     const fb_search_result *r = &o->found;
-    uint32_t least = 0;
-    for (uint32_t i = 1; i < r->n_trials; i++)
-        least = r->trials[i].bytes < r->trials[least].bytes ? i : least;
-    if (args->given[OPT_MAX_DROP])
+    const fb_search_trial *widest = &r->trials[0];
+    if (!args->given[OPT_MAX_DROP])
+        return fail(EXIT_BUDGET, "no network of at most %s bytes was found; the smallest has %s",
+                    show_count(args->max_bytes), show_count(least_bytes(r, INFINITY)));
+    if (widest->loss > r->ceiling)
         return fail(EXIT_BUDGET,
-                    "no network of at most %g points lost%s was found; all weights in 8 bits lose "
+                    "no network of at most %g points lost was found; all weights in 8 bits lose "
                     "%.3g nats of KL divergence, where %.3g are allowed",
-                    args->max_drop, args->max_bytes ? " and of that size" : "", r->trials[0].loss,
-                    r->ceiling);
-    return fail(EXIT_BUDGET, "no network of at most %s bytes was found; the smallest has %s",
-                show_count(args->max_bytes), show_count(r->trials[least].bytes));
+                    args->max_drop, widest->loss, r->ceiling);
+    if (args->max_bytes)
+        return fail(EXIT_BUDGET,
+                    "no network of at most %g points lost and %s bytes was found; the smallest "
+                    "that keeps the divergence has %s",
+                    args->max_drop, show_count(args->max_bytes),
+                    show_count(least_bytes(r, r->ceiling)));
+    return fail(EXIT_BUDGET,
+                "no network of at most %g points lost was found; all weights in 8 bits have %s%% "
+                "right, the float network %s%%",
+                args->max_drop, show_number(100 * widest->correct, 2),
+                show_number(100 * r->correct, 2));
 }
 
 static int run_search(const arguments *args, fb_model *before, fb_data *calibrate, fb_data *choose,

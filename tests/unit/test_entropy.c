@@ -14,6 +14,8 @@
 /* after its needs */
 #include <cmocka.h>
 
+#include "unit/short_memory.h"
+
 static uint64_t seed = 1;
 
 static double uniform(void)
@@ -298,28 +300,9 @@ static void test_damage(void **state)
 static void test_no_memory(void **state)
 {
     (void)state;
-    fb_model *m = weights(false), *got = NULL;
-    fb_out out;
-    bool in_place;
+    fb_model *m = weights(false);
     m->entropy = true;
-    for (size_t n = 1;; n++) {
-        fb_alloc_fail_from(n);
-        fb_status s = fb_format_write(m, 0, &out);
-        fb_alloc_fail_from(0);
-        if (s == FB_OK)
-            break;
-        assert_int_equal(s, FB_E_MEMORY);
-    }
-    for (size_t n = 1;; n++) {
-        fb_alloc_fail_from(n);
-        fb_status s = fb_format_read(out.data, out.n, 0, &got, &in_place);
-        fb_alloc_fail_from(0);
-        if (s == FB_OK)
-            break;
-        assert_int_equal(s, FB_E_MEMORY);
-    }
-    fb_model_close(&got);
-    fb_out_free(&out);
+    survives_short_memory(m, 0);
     fb_model_close(&m);
 }
 

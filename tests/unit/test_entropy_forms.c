@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "unit/short_memory.h"
+
 static fb_model *must(fb_model *m)
 {
     if (!m)
@@ -353,27 +355,8 @@ static void test_damage(void **state)
 static void test_no_memory(void **state)
 {
     (void)state;
-    fb_model *m = must(sample_forms()), *got = NULL;
-    fb_out out;
-    bool in_place;
-    for (size_t n = 1;; n++) {
-        fb_alloc_fail_from(n);
-        fb_status s = fb_format_write(m, FB_FORMAT_NO_CODING, &out);
-        fb_alloc_fail_from(0);
-        if (s == FB_OK)
-            break;
-        assert_int_equal(s, FB_E_MEMORY);
-    }
-    for (size_t n = 1;; n++) {
-        fb_alloc_fail_from(n);
-        fb_status s = fb_format_read(out.data, out.n, 0, &got, &in_place);
-        fb_alloc_fail_from(0);
-        if (s == FB_OK)
-            break;
-        assert_int_equal(s, FB_E_MEMORY);
-    }
-    fb_model_close(&got);
-    fb_out_free(&out);
+    fb_model *m = must(sample_forms());
+    survives_short_memory(m, FB_FORMAT_NO_CODING);
     fb_model_close(&m);
 }
 

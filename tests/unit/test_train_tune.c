@@ -39,13 +39,15 @@ enum { METHODS = sizeof methods / sizeof *methods };
 
 typedef struct setup {
     fb_model *net, *small;
+    const char *images; /* file that data reads */
     fb_data *data;
     fb_tuning *tuning;
 } setup;
 
 static setup begin(const char *method, bool norms, fb_quant_codes codes)
 {
-    setup s = {.net = net_build(false), .data = net_data(net_write_images())};
+    setup s = {.net = net_build(false), .images = net_write_images()};
+    s.data = net_data(s.images);
     const fb_tuning_options o = {.reference = s.net, .norms = norms, .learn = true, .codes = codes};
     const fb_net_options n = {.batch = NET_IMAGES, .n_threads = 1};
     fb_status status = net_compress(s.net, method, s.data, 1, false, &s.small);
@@ -62,6 +64,7 @@ static void end(setup *s)
     fb_model_close(&s->small);
     fb_model_close(&s->net);
     fb_data_close(&s->data);
+    (void)unlink(s->images);
 }
 
 static void pass(setup *s, fb_net_mode mode)
@@ -307,7 +310,8 @@ static void test_step_size(void **state)
 
 static setup begin_plan(const char *method, fb_recipe *recipe, fb_share_plan *plan)
 {
-    setup s = {.net = net_build(false), .data = net_data(net_write_images())};
+    setup s = {.net = net_build(false), .images = net_write_images()};
+    s.data = net_data(s.images);
     net_ok(fb_recipe_parse(method, recipe));
     net_ok(fb_share_plan_of(recipe->training, plan));
     const fb_tuning_options o = {.norms = true, .learn = true, .plan = plan};
